@@ -1,0 +1,97 @@
+"""What goes into an engine and what comes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, NewType
+
+TokenId = NewType("TokenId", int)
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a dialogue. ``content`` is plain text: it never becomes a special token."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn. ``temperature`` 0 is greedy; ``seed`` makes a drawn answer repeatable."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class GenerateRequest:
+    """One request to generate.
+
+    Attributes:
+        messages: a dialogue, rendered with the model's own chat template. Exclusive with ``prompt_ids``.
+        prompt_ids: the exact prompt.
+        forced_ids: tokens appended to the prompt after rendering (a functional token already chosen, say).
+        first_token_ids: if given, the first token is chosen among these alone, and ``Generation.first_logprobs``
+            holds their log-probabilities, renormalised over this set.
+        allowed_token_ids: if given, every token is chosen among these; log-probabilities are renormalised over them.
+        stop: texts that end the answer; they are not part of it.
+        stop_token_ids: tokens that end the answer, besides the model's own end token; the last entry of
+            ``Generation.token_ids`` when one did, and never part of ``Generation.text``.
+        top_logprobs: how many alternatives to report per token.
+        adapter: name of a LoRA adapter of this engine.
+        ignore_eos: go on past the model's end token (for benchmarks).
+    """
+
+    messages: tuple[Message, ...] = ()
+    prompt_ids: tuple[TokenId, ...] | None = None
+    forced_ids: tuple[TokenId, ...] = ()
+    max_tokens: int = 256
+    sampling: Sampling = field(default_factory=Sampling)
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[TokenId, ...] = ()
+    first_token_ids: tuple[TokenId, ...] | None = None
+    allowed_token_ids: tuple[TokenId, ...] | None = None
+    top_logprobs: int = 0
+    adapter: str | None = None
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What an engine wrote.
+
+    Attributes:
+        token_ids: every generated token, the stopping one included.
+        text: the answer, special tokens, the stopping token and the stop text left out.
+        logprobs: natural log-probability of each of ``token_ids`` under the model (temperature 1).
+        top_logprobs: per token, the best ``top_logprobs`` alternatives; empty if none were asked for.
+        first_logprobs: log-probabilities over ``first_token_ids``.
+        stop_reason: the token or text that ended it; None for the model's own end token or the length limit.
+    """
+
+    token_ids: tuple[TokenId, ...]
+    text: str
+    logprobs: tuple[float, ...]
+    finish_reason: FinishReason
+    prompt_tokens: int
+    top_logprobs: tuple[dict[TokenId, float], ...] = ()
+    first_logprobs: dict[TokenId, float] = field(default_factory=dict)
+    stop_reason: TokenId | str | None = None
+
+    @property
+    def mean_logprob(self) -> float:
+        """Mean log-probability per token; 0.0 for an empty answer."""
+        return sum(self.logprobs) / len(self.logprobs) if self.logprobs else 0.0
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of a streamed answer. The last chunk carries the whole ``generation``; the texts add up to its text."""
+
+    text: str
+    token_ids: tuple[TokenId, ...] = ()
+    generation: Generation | None = None

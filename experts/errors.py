@@ -1,0 +1,31 @@
+"""The root of the exception tree and the errors of engines. ``router.errors`` re-exports them and adds the rest.
+
+They live here because ``experts`` never imports ``router``. Every message says what was expected, what was found and
+what to do.
+"""
+
+from __future__ import annotations
+
+
+class TokengraphError(Exception):
+    """Base of every error that tokengraph raises on purpose."""
+
+
+class EngineError(TokengraphError):
+    """An engine could not do what it was asked to do."""
+
+
+class EngineUnavailable(EngineError):
+    """The engine is not there now (a dead worker, a refused connection); trying again elsewhere may help."""
+
+
+class CapabilityError(EngineError):
+    """The engine lacks a capability that the request needs."""
+
+
+class RequestError(EngineError):
+    """The request itself is wrong (token ids out of range, a prompt longer than the context, an unknown adapter)."""
+
+
+class CheckpointError(EngineError):
+    """A model's files are missing, incomplete or of a kind that is not accepted."""
