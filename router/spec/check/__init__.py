@@ -1,0 +1,27 @@
+"""What pydantic cannot see: whether the parts of a spec fit together.
+
+``check_structure`` needs nothing but the spec; ``check_files`` looks at the disk. Both yield findings that
+``load_spec`` puts in their place in the file, and that ``build_graph`` raises for a spec made in Python.
+"""
+
+from __future__ import annotations
+
+from router.spec.check.edges import check_edges
+from router.spec.check.files import check_files
+from router.spec.check.reach import check_reach
+from router.spec.check.references import check_references
+from router.spec.check.workers import check_workers
+from router.spec.models import GraphSpec
+from router.spec.positions import Findings
+
+__all__ = ["check_files", "check_structure"]
+
+
+def check_structure(spec: GraphSpec) -> Findings:
+    """Names, workers, edges, and, when all names are known, the shape of the graph."""
+    dangling = list(check_references(spec))
+    yield from dangling
+    yield from check_workers(spec)
+    yield from check_edges(spec)
+    if not dangling:
+        yield from check_reach(spec)

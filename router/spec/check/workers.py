@@ -1,0 +1,65 @@
+"""Does every node have a worker that suits it?"""
+
+from __future__ import annotations
+
+import re
+
+from experts.engines.config import LocalWorker, ScriptedWorker, VllmWorker, WorkerSpec
+from router.spec.check.references import workers_of
+from router.spec.models import GraphSpec, RouterNode, TokenPairNode
+from router.spec.positions import Finding, Findings, KeyPath
+from router.spec.wording import did_you_mean, quoted
+
+_DEVICE = re.compile(r"(cpu|mps|(cuda|xpu)(:\d+)?)")
+TOKEN = re.compile(r"<[^<>\s]+>")
+
+
+def check_workers(spec: GraphSpec) -> Findings:
+    for name, worker in spec.workers.items():
+        yield from _check_worker(("workers", name), worker)
+    for node_id, node in spec.nodes.items():
+        for key, worker_id in workers_of(node):
+            worker = spec.workers.get(worker_id)  # type: ignore[call-overload]  # plain str, a WorkerId at run time
+            if getattr(worker, "task", "generate") != "embed":
+                continue
+            if not isinstance(node, RouterNode):
+                fix = "name a worker with `task: generate`; only routers can use sentence encoders"
+                found = f"{worker_id}, whose task is embed"
+                yield Finding(("nodes", node_id, key), "a worker that writes text", found, fix)
+            elif node.system is not None:
+                path = ("nodes", node_id, "system")
+                yield Finding(path, "no system prompt with a sentence encoder", "one", "remove it, or use a decoder")
+        if isinstance(node, TokenPairNode) and node.small == node.large:
+            path = ("nodes", node_id, "large")
+            yield Finding(
+                path, "a larger model than the small one", f"the same worker {node.large}", "name another worker"
+            )
+
+
+def _check_worker(path: KeyPath, worker: WorkerSpec) -> Findings:
+    if isinstance(worker, LocalWorker) and not _DEVICE.fullmatch(worker.device):
+        fix = (
+            "did you mean cuda?"
+            if "gpu" in worker.device.lower()
+            else did_you_mean(worker.device, ("cpu", "cuda", "mps"), "use cpu")
+        )
+        yield Finding((*path, "device"), "a torch device (cpu, cuda, cuda:1, mps)", quoted(worker.device), fix)
+    if isinstance(worker, VllmWorker) and worker.url is not None and not re.match(r"https?://[^/]", worker.url):
+        yield Finding((*path, "url"), "a URL", "something else", "write http://HOST:PORT/v1")
+    if isinstance(worker, ScriptedWorker):
+        for index, rule in enumerate(worker.rules):
+            try:
+                re.compile(rule.match)
+            except (re.error, OverflowError, RecursionError) as error:
+                found = f"{quoted(rule.match)} ({error})"
+                fix = "correct it; put a backslash before a character meant literally"
+                yield Finding((*path, "rules", index, "match"), "a regular expression", found, fix)
+        for index, token in enumerate(worker.tokens):
+            yield from check_token((*path, "tokens", index), token)
+
+
+def check_token(path: KeyPath, token: str) -> Findings:
+    if not TOKEN.fullmatch(token):
+        bare = token.strip("<> ")
+        fix = f"write <{bare}>" if re.fullmatch(r"[\w|-]+", bare) else "write a name in angle brackets"
+        yield Finding(path, "a token of the form <name>", quoted(token), fix)
