@@ -1,0 +1,69 @@
+"""The size and the budget of every pocket model. One recipe and one seed make one checkpoint.
+
+Everything is a Qwen3 of transformers with a character vocabulary, trained in float32 on a CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from random import Random
+
+from experts.pocket.corpus import FUNCTIONAL_TOKENS, UNKNOWN_NODE, generalist_pairs, master_pairs, specialist_pairs
+from experts.pocket.domains.base import Split
+
+Pairs = Callable[[Random, Split], Iterator[tuple[str, str]]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to make one model.
+
+    Attributes:
+        pairs: endless (prompt, response) of a split.
+        million_tokens: training budget, counted over prompts and responses, padding left out.
+        batch_tokens: tokens a step, about.
+        prompt_weight: weight of the loss on prompt characters; responses count 1. The master reads free English, and
+            predicting it teaches the spelling and the grammar that robustness to phrasing rests on.
+        functional_tokens: node -> token, for the master.
+        learning_rate: peak rate of both optimisers; it falls linearly to zero over the last ``decay`` of the steps.
+    """
+
+    pairs: Pairs
+    million_tokens: float
+    hidden: int = 96
+    layers: int = 3
+    heads: int = 3
+    intermediate: int = 288
+    context: int = 256
+    batch_tokens: int = 4096
+    prompt_weight: float = 0.0
+    learning_rate: float = 3e-3
+    decay: float = 0.6
+    seed: int = 0
+    functional_tokens: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """What the vocabulary has besides the common tokens and the characters."""
+        return (*self.functional_tokens.values(), UNKNOWN_NODE) if self.functional_tokens else ()
+
+
+def _specialist(name: str, million_tokens: float) -> Recipe:
+    return Recipe(lambda rng, split: specialist_pairs(rng, name, split), million_tokens)
+
+
+RECIPES: dict[str, Recipe] = {
+    "master": Recipe(
+        master_pairs, 40, hidden=128, layers=4, heads=4, intermediate=384, batch_tokens=6144, prompt_weight=0.2,
+        functional_tokens=FUNCTIONAL_TOKENS,
+    ),
+    "arithmetic": _specialist("arithmetic", 8),
+    "spelling": _specialist("spelling", 9),
+    "numerals": _specialist("numerals", 6),
+    "logic": _specialist("logic", 5),
+    "bases": _specialist("bases", 5),
+    "calendar": _specialist("calendar", 5),
+    "capitals": _specialist("capitals", 3),
+    "generalist": Recipe(generalist_pairs, 81),
+}  # fmt: skip
