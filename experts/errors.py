@@ -6,9 +6,17 @@ what to do.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class TokengraphError(Exception):
-    """Base of every error that tokengraph raises on purpose."""
+    """Base of every error that tokengraph raises on purpose.
+
+    Attributes:
+        events: of an error that ended a run, what had happened in it until then (``router.trace.Event``).
+    """
+
+    events: tuple[Any, ...] = ()
 
 
 class EngineError(TokengraphError):

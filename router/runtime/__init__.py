@@ -1,0 +1,1 @@
+"""Runs graphs: DiGraph and engines become a LangGraph StateGraph."""

@@ -1,0 +1,92 @@
+"""What a run gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from router.errors import RunError
+from router.trace import EVENT, Answered, Event, Pick, Routed
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a run took.
+
+    Attributes:
+        activated_parameters: weights used per written token, averaged over the written tokens (R2R's cost axis).
+        seconds: wall-clock time.
+        cost: sum of the costs of the edges taken.
+    """
+
+    prompt_tokens: int
+    generated_tokens: int
+    activated_parameters: float
+    steps: int
+    seconds: float
+    cost: float
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """An answer and how it came about.
+
+    Attributes:
+        answer: the answer, or the honest word that there is none.
+        route: the functional tokens chosen on the way, in order; a pick of node None is an abstention.
+        events: the trace.
+        thread_id: the conversation that the run belongs to, if any.
+    """
+
+    query: str
+    answer: str
+    route: tuple[Pick, ...]
+    usage: Usage
+    events: tuple[Event, ...]
+    thread_id: str | None = None
+
+    @property
+    def abstained(self) -> bool:
+        """Whether a router found no node for the query."""
+        return any(pick.node is None for pick in self.route)
+
+
+def route_of(events: Sequence[Event]) -> tuple[Pick, ...]:
+    """The functional tokens chosen in a trace."""
+    route: list[Pick] = []
+    for event in events:
+        if isinstance(event, Routed):
+            nobody = (pick for pick in event.alternatives if pick.node is None)
+            route += event.chosen or [next(nobody, Pick(node=None, token="", probability=0.0))]
+        elif isinstance(event, Answered) and event.chosen is not None:
+            route.append(event.chosen)
+    return tuple(route)
+
+
+def usage_of(events: Sequence[Event], *, seconds: float, cost: float) -> Usage:
+    """Adds up a trace."""
+    generated = sum(event.generated_tokens for event in events)
+    activated = sum(event.generated_tokens * event.activated_parameters for event in events)
+    return Usage(
+        prompt_tokens=sum(event.prompt_tokens for event in events), generated_tokens=generated,
+        activated_parameters=activated / generated if generated else 0.0, steps=len(events), seconds=seconds, cost=cost,
+    )  # fmt: skip
+
+
+def result_of(output: Mapping[str, Any], query: str, *, seconds: float, thread_id: str | None) -> RunResult:
+    """A compiled graph's output as a typed result.
+
+    Raises:
+        RunError: the run ended without an answer.
+    """
+    if output.get("answer") is None:
+        raise RunError(
+            "expected an answer at the end of the run, found none. If the graph was changed since the run began, run "
+            "the query anew"
+        )
+    events = tuple(EVENT.validate_python(event) for event in output["events"])
+    return RunResult(
+        query, output["answer"], route_of(events),
+        usage_of(events, seconds=seconds, cost=output["spent"]["cost"]), events, thread_id,
+    )  # fmt: skip

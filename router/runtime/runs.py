@@ -1,0 +1,91 @@
+"""Runs of the compiled graph: a new one, one that goes on, one as a stream."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from router.errors import RunError, TokengraphError
+from router.runtime.query import Query, input_of, messages_of
+from router.runtime.result import RunResult, result_of
+from router.trace import Delta, Event
+
+if TYPE_CHECKING:
+    from langgraph.graph.state import CompiledStateGraph
+
+    Compiled: TypeAlias = CompiledStateGraph[Any, Any, Any, Any]
+
+StreamItem = Delta | Event | RunResult
+
+
+@dataclass(frozen=True)
+class Session:
+    """A compiled graph, with the checkpoints of a thread if there is one."""
+
+    runnable: Compiled
+    options: dict[str, Any]
+    thread_id: str | None
+
+    async def run(self, query: Query) -> RunResult:
+        """Answers a query."""
+        started = time.perf_counter()
+        output = await self.runnable.ainvoke(input_of(query), **self.options)
+        return self._result(output, messages_of(query)[-1].content, started)
+
+    async def resume(self) -> RunResult:
+        """Finishes the thread's last run."""
+        state = await self.runnable.aget_state(self.options["config"])
+        if not state.values and not state.next:
+            raise RunError(f"expected a thread named {self.thread_id!r}, found none. Start it with run()")
+        started = time.perf_counter()
+        output = await self.runnable.ainvoke(None, **self.options) if state.next else state.values
+        asked = next((str(m.text) for m in reversed(output["messages"]) if m.type == "human"), "")
+        return self._result(output, asked, started)
+
+    async def stream(self, query: Query) -> AsyncIterator[StreamItem]:
+        """Answers piece by piece."""
+        started = time.perf_counter()
+        self.options["config"]["configurable"]["stream_tokens"] = True
+        output: dict[str, Any] = {}
+        parts = self.runnable.astream(input_of(query), **self.options, stream_mode=["custom", "values"])
+        try:
+            async with aclosing(parts) as stream:  # type: ignore[type-var]
+                async for mode, part in stream:
+                    if mode == "custom":
+                        yield part
+                    else:
+                        output = part
+        except TokengraphError as error:
+            if error.events:
+                yield error.events[-1]
+            raise
+        yield self._result(output, messages_of(query)[-1].content, started)
+
+    def _result(self, output: dict[str, Any], query: str, started: float) -> RunResult:
+        return result_of(output, query, seconds=time.perf_counter() - started, thread_id=self.thread_id)
+
+
+@asynccontextmanager
+async def session(runnable: Compiled, checkpoints: Path | None, thread_id: str | None) -> AsyncIterator[Session]:
+    """Opens the checkpoints of a thread, if one is named.
+
+    Raises:
+        RunError: there is a thread but no file for it, or the file is unusable.
+    """
+    config: dict[str, Any] = {"configurable": {}, "recursion_limit": 1_000_000}  # the spec's budget bounds a run
+    if thread_id is None:
+        yield Session(runnable, {"config": config}, None)
+        return
+    if checkpoints is None:
+        raise RunError("expected Router(..., checkpoints=FILE) for a thread_id, found none. Name an SQLite file")
+    from router.runtime.checkpoints import open_checkpoints
+
+    config["configurable"]["thread_id"] = thread_id
+    async with open_checkpoints(checkpoints) as saver:
+        # "sync": a step's checkpoint is on disk before the next step starts, so a kill loses no finished visit.
+        options = {"config": config, "durability": "sync"}
+        yield Session(runnable.copy(update={"checkpointer": saver}), options, thread_id)

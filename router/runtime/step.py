@@ -1,0 +1,172 @@
+"""One node of the compiled graph: makes the visits that are due at it and says where the run goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.config import get_stream_writer
+from langgraph.types import Command
+
+from experts.engines.requests import Message
+from experts.errors import EngineError
+from router.errors import TokengraphError
+from router.runtime.budget import Allowance
+from router.runtime.moves import Move, Outcome, moves
+from router.runtime.schedule import Schedule
+from router.runtime.state import GraphState
+from router.runtime.visits import Visit, Visitor
+from router.runtime.work import NOTHING_SPENT, Reply, Spent, Task
+from router.runtime.writer import Writer
+from router.spec.models import GraphSpec, JoinNode, RouterNode
+from router.trace import EVENT, Delta, Event, Failed
+from router.types import NodeId
+
+FINISH = "_finish"
+STREAM_TOKENS = "stream_tokens"
+"""Key of ``config["configurable"]``: send text and events to LangGraph's custom stream as they come."""
+
+
+class Step:
+    """What LangGraph calls at one node."""
+
+    def __init__(self, spec: GraphSpec, name: NodeId, visitor: Visitor, schedule: Schedule) -> None:
+        self._spec, self._name, self._visitor, self._schedule = spec, name, visitor, schedule
+
+    async def run(self, state: GraphState, config: RunnableConfig) -> Command[str]:
+        """Makes the visits one after the other (several only if several branches ask the same node at once)."""
+        visits = self._schedule.visits(state["inbox"])
+        mine = [(place, tasks) for place, tasks in enumerate(visits) if tasks[0]["node"] == self._name]
+        if not mine:
+            # A join that another join may still lead to waits on; without a task, an earlier run of the thread, which
+            # failed, had called for it.
+            waits = any(task["node"] == self._name for task in state["inbox"].values())
+            return Command(goto=[self._name] if waits else [])
+        send = get_stream_writer() if config.get("configurable", {}).get(STREAM_TOKENS) else None
+        started = time.perf_counter()
+        parts: list[Command[str]] = []
+        for place, tasks in mine:
+            before = time.perf_counter() - started
+            allowance = Allowance(
+                self._spec.budget, state["spent"] or NOTHING_SPENT, place, len(visits),
+                max(task["elapsed"] for task in tasks) + before,
+            )  # fmt: skip
+            parts.append(await self._visit(state, tasks, allowance, send))
+        return _together(parts)
+
+    async def _visit(
+        self,
+        state: GraphState,
+        tasks: Sequence[Task],
+        allowance: Allowance,
+        send: Callable[[Delta | Event], None] | None,
+    ) -> Command[str]:
+        started = time.perf_counter()
+        original = text_of(state["messages"][-1])
+        joins = isinstance(self._spec.nodes[self._name], JoinNode)
+        query = original if joins else tasks[0]["query"]
+        writer = None if send is None else Writer(send, self._spec, self._name)
+        visit = Visit(query, tasks, _history(state), allowance, None if writer is None else writer.write)
+        try:
+            allowance.check(writes=not joins)
+            outcome = await allowance.in_time(self._attempt(visit))
+            taken = moves(self._spec, self._name, outcome, query=query, original=original)
+            if outcome.failure is not None and not taken:
+                raise outcome.failure
+        except TokengraphError as error:
+            failed = Failed(node=self._name, query=query, error=str(error), milliseconds=_milliseconds(started))
+            error.events = (*map(EVENT.validate_python, state["events"]), failed)
+            raise
+        event = outcome.event.model_copy(update={"milliseconds": _milliseconds(started)})
+        if isinstance(event, Failed):
+            event = event.model_copy(update={"next": tuple(move.edge.target for move in taken)})
+        reply = None if taken else self._last_reply(outcome)
+        if writer is not None:
+            writer.end(event, None if reply is None else reply["text"])
+        elapsed = allowance.elapsed + event.milliseconds / 1000
+        update: dict[str, Any] = {
+            "events": [event.model_dump(mode="json")],
+            "spent": Spent(steps=1, tokens=event.generated_tokens, cost=sum(move.edge.cost for move in taken)),
+            "inbox": {**{task["id"]: None for task in tasks}, **self._tasks(tasks[0]["id"], taken, outcome, elapsed)},
+            "replies": [] if reply is None else [reply],
+        }
+        return Command(update=update, goto=[move.edge.target for move in taken] or [FINISH])
+
+    async def _attempt(self, visit: Visit) -> Outcome:
+        try:
+            return await self._visitor.visit(visit)
+        except EngineError as error:
+            return Outcome(Failed(node=self._name, query=visit.query, error=str(error)), failure=error)
+
+    def _tasks(self, done: str, taken: Sequence[Move], outcome: Outcome, elapsed: float) -> dict[str, Task]:
+        ids = [done] if len(taken) == 1 else [f"{done}.{way}" for way in range(len(taken))]
+        return {
+            task_id: Task(
+                id=task_id,
+                node=move.edge.target,
+                query=move.query,
+                source=self._name,
+                reply=outcome.reply,
+                elapsed=elapsed,
+            )
+            for task_id, move in zip(ids, taken, strict=True)
+        }
+
+    def _last_reply(self, outcome: Outcome) -> Reply:
+        """What the user gets from a branch that ends here."""
+        if outcome.reply is not None:
+            return outcome.reply
+        node = self._spec.nodes[self._name]
+        own = node.answer if isinstance(node, RouterNode) else None
+        return Reply(node=self._name, text=own or self._honest(), logprob=0.0)
+
+    def _honest(self) -> str:
+        """The answer of a router that abstains, if the spec has none."""
+        known = [self._spec.nodes[e.target].description or e.target for e in self._spec.edges if e.source == self._name]
+        return "I cannot answer that: it belongs to none of the subjects that I know. I know: " + "; ".join(known) + "."
+
+
+def text_of(message: BaseMessage) -> str:
+    """The plain text of a message; other content (pictures) is left out."""
+    return str(message.text)
+
+
+def _history(state: GraphState) -> tuple[Message, ...]:
+    """The dialogue before the last turn; turns without text (a call of a tool) and tools' own are left out."""
+    turns: list[Message] = []
+    for message in state["messages"][:-1]:
+        text = text_of(message)
+        if text and isinstance(message, HumanMessage):
+            turns.append(Message("user", text))
+        elif text and isinstance(message, AIMessage):
+            turns.append(Message("assistant", text))
+        elif text and isinstance(message, SystemMessage):
+            turns.append(Message("system", text))
+    return tuple(turns)
+
+
+def _milliseconds(started: float) -> float:
+    return 1000 * (time.perf_counter() - started)
+
+
+def _together(parts: Sequence[Command[str]]) -> Command[str]:
+    """One command of several visits of one node in one superstep."""
+    if len(parts) == 1:
+        return parts[0]
+    updates: list[dict[str, Any]] = [dict(part.update) for part in parts]  # type: ignore[arg-type]
+    return Command(
+        update={
+            "events": [event for u in updates for event in u["events"]],
+            "spent": Spent(
+                steps=sum(u["spent"]["steps"] for u in updates),
+                tokens=sum(u["spent"]["tokens"] for u in updates),
+                cost=sum(u["spent"]["cost"] for u in updates),
+            ),
+            "inbox": {key: task for u in updates for key, task in u["inbox"].items()},
+            "replies": [reply for u in updates for reply in u["replies"]],
+        },
+        goto=list(dict.fromkeys(target for part in parts for target in part.goto)),  # type: ignore[union-attr]
+    )

@@ -1,0 +1,45 @@
+"""What a visit of a node is given and what it must do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from experts.engines.requests import Message
+from router.runtime.budget import Allowance
+from router.runtime.moves import Outcome
+from router.runtime.work import Task
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One visit of a node.
+
+    Attributes:
+        query: what it is asked; a join, the user's own words.
+        tasks: where the query came from; several only for a join.
+        history: the dialogue before the user's last turn.
+        allowance: what it may use.
+        write: receives text as it is written; None if nobody listens.
+    """
+
+    query: str
+    tasks: Sequence[Task]
+    history: tuple[Message, ...]
+    allowance: Allowance
+    write: Callable[[str], None] | None
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The dialogue with this visit's query as its last turn."""
+        return (*self.history, Message("user", self.query))
+
+
+class Visitor(Protocol):
+    """Does what a node does.
+
+    An EngineError is a failure that the graph can answer by an error or fallback edge; other errors end the run.
+    """
+
+    async def visit(self, visit: Visit) -> Outcome: ...

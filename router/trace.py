@@ -1,0 +1,109 @@
+"""What happened in a run, as events; each is plain data that goes into checkpoints, JSON and the terminal's tree."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from router.types import NodeId
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Pick(_Frozen):
+    """A node (None: abstaining), its functional token and the calibrated probability."""
+
+    node: NodeId | None
+    token: str
+    probability: float
+
+
+class _Visit(_Frozen):
+    """What every visit of a node reports.
+
+    Attributes:
+        query: what the node was asked.
+        prompt_tokens: tokens read.
+        generated_tokens: tokens written.
+        activated_parameters: weights used per written token.
+        milliseconds: wall-clock time of the visit.
+    """
+
+    node: NodeId
+    query: str = ""
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+    activated_parameters: int = 0
+    milliseconds: float = 0.0
+
+
+class Routed(_Visit):
+    """A router chose nodes, or none.
+
+    Attributes:
+        malformed: for each chosen node what the router wrote where that was no call, so that the node got the user's
+            own words; None for a proper call, empty for a router that writes none.
+    """
+
+    kind: Literal["routed"] = "routed"
+    chosen: tuple[Pick, ...]
+    queries: tuple[str, ...]
+    alternatives: tuple[Pick, ...] = Field(description="outcomes by falling probability, the chosen ones included")
+    malformed: tuple[str | None, ...] = ()
+
+
+class Answered(_Visit):
+    """An expert answered.
+
+    Attributes:
+        working: what it wrote before the answer.
+        probability: mean probability of a written token (the geometric mean).
+        chosen: the functional token that it wrote instead of an answer, if it handed the query on.
+    """
+
+    kind: Literal["answered"] = "answered"
+    answer: str
+    working: str = ""
+    probability: float
+    finish_reason: Literal["stop", "length"]
+    chosen: Pick | None = None
+
+
+class Joined(_Visit):
+    """A join made one answer of several."""
+
+    kind: Literal["joined"] = "joined"
+    method: str
+    sources: tuple[NodeId, ...]
+    answer: str
+    probability: float
+
+
+class Failed(_Visit):
+    """A node failed. ``next`` lists where its error or fallback edges lead."""
+
+    kind: Literal["failed"] = "failed"
+    error: str
+    next: tuple[NodeId, ...] = ()
+
+
+Event = Annotated[Routed | Answered | Joined | Failed, Field(discriminator="kind")]
+
+EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+class Delta(_Frozen):
+    """A piece of text as it is written; only in streams.
+
+    The pieces that are not ``working`` add up to the answer. ``working`` is text of which that is not certain: it may
+    come before the answer, or another node may have the last word. A node that fails midway (an event Failed says so)
+    takes back what it wrote.
+    """
+
+    kind: Literal["delta"] = "delta"
+    node: NodeId
+    text: str
+    working: bool = False
