@@ -38,7 +38,7 @@ $(VENV)/.base: locks/base.txt pyproject.toml
 	$(PIP) install --quiet --no-deps "$(TORCH)" 2>/dev/null \
 		|| $(PIP) install --quiet --no-deps --index-url $(TORCH_INDEX) "$(TORCH)"
 	$(PIP) install --quiet --no-deps -r locks/base.txt
-	$(PIP) install --quiet --no-deps --editable .
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.base locks/dev.txt

@@ -50,17 +50,20 @@ def draw_mixed(rng: Random, split: Split, *, noise: float = 0.25, off_topic: flo
     return draw_example(rng, name, split, noise=noise)
 
 
-def test_set(name: str, split: Split, size: int, *, seed: int = 0, noise: float = 0.25) -> list[Example]:
+def fixed_set(name: str, split: Split, size: int, *, seed: int = 0, noise: float = 0.25) -> list[Example]:
     """The fixed set of ``size`` examples of one domain that scores are reported on."""
     rng = Random(f"{name}/{split}/{seed}")
     return [draw_example(rng, name, split, noise=noise) for _ in range(size)]
 
 
 def specialist_pairs(rng: Random, name: str, split: Split) -> Iterator[tuple[str, str]]:
-    """(canonical query, response) of one domain: what a specialist learns."""
+    """(canonical query, response) of one domain, its practice included: what a specialist learns."""
     domain = load_domain(name)
     while True:
-        _, problem = domain.draw(rng, split)
+        if domain.practice and rng.random() < 0.5:
+            problem = rng.choice(domain.practice).draw(rng, split)
+        else:
+            _, problem = domain.draw(rng, split)
         yield problem.canonical, problem.response
 
 

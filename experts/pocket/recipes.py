@@ -62,7 +62,7 @@ RECIPES: dict[str, Recipe] = {
     "spelling": _specialist("spelling", 9),
     "numerals": _specialist("numerals", 6),
     "logic": _specialist("logic", 5),
-    "bases": _specialist("bases", 5),
+    "bases": _specialist("bases", 9),
     "calendar": _specialist("calendar", 5),
     "capitals": _specialist("capitals", 3),
     "generalist": Recipe(generalist_pairs, 81),

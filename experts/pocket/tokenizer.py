@@ -20,7 +20,19 @@ CHAT_TEMPLATE = (
     "{{ (messages | selectattr('role', 'equalto', 'user') | map(attribute='content') | list | last) | lower | trim }}"
     f"{{{{ '{ASSISTANT}' }}}}"
 )
-_RELATIVES = {"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "−": "-", "×": "x", "∧": "&", "∨": "|", "¬": "!"}
+_RELATIVES = {
+    "‘": "'",
+    "’": "'",
+    "“": '"',
+    "”": '"',
+    "–": "-",
+    "—": "-",
+    "−": "-",
+    "×": "x",
+    "∧": "&",
+    "∨": "|",
+    "¬": "!",
+}
 
 
 def build_tokenizer(extra: tuple[str, ...] = ()) -> PreTrainedTokenizerFast:

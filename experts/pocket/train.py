@@ -90,13 +90,17 @@ def optimisers(model: Qwen3ForCausalLM, recipe: Recipe) -> list[torch.optim.Opti
     ]
 
 
-def train(recipe: Recipe, out: Path, *, log_every: int = 100) -> dict[str, float]:
-    """Trains by the recipe and writes the checkpoint. Returns what it took."""
+def train(recipe: Recipe, out: Path, *, log_every: int = 100, compiled: bool = True) -> dict[str, float]:
+    """Trains by the recipe and writes the checkpoint. Returns what it took.
+
+    Args:
+        compiled: run the model through torch.compile, which pays after about a minute.
+    """
     torch.manual_seed(recipe.seed)
     rng = Random(recipe.seed)
     tokenizer = build_tokenizer(recipe.special_tokens)
     model = build_model(recipe, tokenizer).train()
-    compiled = torch.compile(model, dynamic=True)
+    forward = torch.compile(model, dynamic=True) if compiled else model
     optimiser_list = optimisers(model, recipe)
     started, seen, step, budget = time.monotonic(), 0, 0, recipe.million_tokens * 1e6
     losses: list[float] = []
@@ -108,7 +112,7 @@ def train(recipe: Recipe, out: Path, *, log_every: int = 100) -> dict[str, float
         for optimiser in optimiser_list:
             for group in optimiser.param_groups:
                 group["lr"] = rate
-        logits = compiled(input_ids=ids, use_cache=False).logits
+        logits = forward(input_ids=ids, use_cache=False).logits
         loss_each = functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
         loss = (loss_each * weight[:, 1:].flatten()).sum() / weight[:, 1:].sum()
         loss.backward()
@@ -121,7 +125,9 @@ def train(recipe: Recipe, out: Path, *, log_every: int = 100) -> dict[str, float
         losses.append(loss.item())
         if step % log_every == 0:
             speed = seen / (time.monotonic() - started)
-            log.info("step %d  %.2fM tokens  loss %.4f  %.0f tokens/s", step, seen / 1e6, sum(losses) / len(losses), speed)
+            log.info(
+                "step %d  %.2fM tokens  loss %.4f  %.0f tokens/s", step, seen / 1e6, sum(losses) / len(losses), speed
+            )
             losses.clear()
     model.eval()
     model.save_pretrained(out, safe_serialization=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import cast
 
 from experts.pocket.domains.base import Domain
 
@@ -16,9 +17,7 @@ _PHRASINGS = Path(__file__).parent.parent / "phrasings"
 @cache
 def load_domain(name: str) -> Domain:
     """The domain of that name."""
-    domain = import_module(f"experts.pocket.domains.{name}").DOMAIN
-    assert isinstance(domain, Domain)
-    return domain
+    return cast("Domain", import_module(f"experts.pocket.domains.{name}").DOMAIN)
 
 
 @cache

@@ -69,15 +69,21 @@ class Task:
 
 @dataclass(frozen=True)
 class Domain:
-    """A subject that one specialist answers."""
+    """A subject that one specialist answers.
+
+    Attributes:
+        weights: how often each task is drawn; 1 unless given.
+        practice: tasks that a specialist trains on besides, half of the time, and nobody asks about.
+    """
 
     name: str
     description: str
     tasks: tuple[Task, ...]
     weights: Mapping[str, float] = field(default_factory=dict)
+    practice: tuple[Task, ...] = ()
 
     def draw(self, rng: Random, split: Split) -> tuple[Task, Problem]:
-        """A task by weight (1 unless given), and a problem of it."""
+        """A task by weight, and a problem of it."""
         task = rng.choices(self.tasks, [self.weights.get(t.name, 1.0) for t in self.tasks])[0]
         return task, task.draw(rng, split)
 

@@ -6,14 +6,18 @@ number with a prefix that gives its base away, for phrasings that do not name th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from random import Random
 
 from experts.pocket.domains.arithmetic import number_words
 from experts.pocket.domains.base import Domain, Problem, Task
 
 
-def _value(rng: Random) -> int:
-    """A byte, often small, sometimes a power of two or one less."""
+def _value(rng: Random, top: int) -> int:
+    """A number below ``top``: a byte is often small, sometimes a power of two or one less."""
+    if top > 256:
+        return rng.randrange(top)
     kind = rng.random()
     if kind < 0.25:
         return rng.randrange(16)
@@ -26,9 +30,30 @@ def _key(value: int) -> str:
     return f"base {value}"
 
 
-def _split(value: int) -> str:
-    """The sixteens and the rest: ``32+10``."""
-    return f"{value // 16 * 16}+{value % 16}"
+def _halved(value: int) -> str:
+    """Decimal to binary by halving; the bits gather on the right: ``6:,3:0,1:10,0:110``."""
+    steps, bits = [f"{value}:"], ""
+    while value:
+        value, bit = divmod(value, 2)
+        bits = f"{bit}{bits}"
+        steps.append(f"{value}:{bits}")
+    return ",".join(steps)
+
+
+def _doubled(value: int) -> str:
+    """Binary to decimal by doubling, bit by bit: ``1:1,1:3,0:6``."""
+    bits = f"{value:b}"
+    return ",".join(f"{bit}:{value >> (len(bits) - 1 - i)}" for i, bit in enumerate(bits))
+
+
+def _nibbles_of_digits(value: int) -> str:
+    """Hexadecimal to binary: ``2:0010,a:1010``."""
+    return ",".join(f"{digit}:{int(digit, 16):04b}" for digit in f"{value:x}")
+
+
+def _digits_of_nibbles(value: int) -> str:
+    """Binary to hexadecimal: ``0010:2,1010:a``."""
+    return ",".join(f"{int(digit, 16):04b}:{digit}" for digit in f"{value:x}")
 
 
 def _nibbles(value: int) -> str:
@@ -61,54 +86,58 @@ def _hexadecimal(rng: Random, value: int) -> dict[str, str]:
     return {"n": prefixed if rng.random() < 0.2 else digits, "p": prefixed}
 
 
-def sample_dec_to_bin(rng: Random) -> Problem:
+def sample_dec_to_bin(rng: Random, top: int = 256) -> Problem:
     """Decimal to binary."""
-    v = _value(rng)
-    working = f"{_split(v)}:{v:02x}:{_nibbles(v)}="
+    v = _value(rng, top)
+    working = f"{_halved(v)}="
     return Problem(_decimal(rng, v), f"d{v}>b", f"{v:b}", working, _key(v))
 
 
-def sample_dec_to_hex(rng: Random) -> Problem:
+def sample_dec_to_hex(rng: Random, top: int = 256) -> Problem:
     """Decimal to hexadecimal."""
-    v = _value(rng)
-    return Problem(_decimal(rng, v), f"d{v}>h", f"{v:x}", f"{_split(v)}=", _key(v))
+    v = _value(rng, top)
+    return Problem(_decimal(rng, v), f"d{v}>h", f"{v:x}", f"{_halved(v)}>{_digits_of_nibbles(v)}=", _key(v))
 
 
-def sample_bin_to_dec(rng: Random) -> Problem:
+def sample_bin_to_dec(rng: Random, top: int = 256) -> Problem:
     """Binary to decimal."""
-    v = _value(rng)
-    working = f"{_nibbles(v)}:{v:02x}:{_split(v)}="
+    v = _value(rng, top)
+    working = f"{_doubled(v)}="
     return Problem(_binary(rng, v), f"b{v:b}>d", str(v), working, _key(v))
 
 
-def sample_bin_to_hex(rng: Random) -> Problem:
+def sample_bin_to_hex(rng: Random, top: int = 256) -> Problem:
     """Binary to hexadecimal."""
-    v = _value(rng)
-    return Problem(_binary(rng, v), f"b{v:b}>h", f"{v:x}", f"{_nibbles(v)}=", _key(v))
+    v = _value(rng, top)
+    return Problem(_binary(rng, v), f"b{v:b}>h", f"{v:x}", f"{_digits_of_nibbles(v)}=", _key(v))
 
 
-def sample_hex_to_dec(rng: Random) -> Problem:
+def sample_hex_to_dec(rng: Random, top: int = 256) -> Problem:
     """Hexadecimal to decimal."""
-    v = _value(rng)
-    return Problem(_hexadecimal(rng, v), f"h{v:x}>d", str(v), f"{_split(v)}=", _key(v))
+    v = _value(rng, top)
+    return Problem(_hexadecimal(rng, v), f"h{v:x}>d", str(v), f"{_nibbles_of_digits(v)}>{_doubled(v)}=", _key(v))
 
 
-def sample_hex_to_bin(rng: Random) -> Problem:
+def sample_hex_to_bin(rng: Random, top: int = 256) -> Problem:
     """Hexadecimal to binary."""
-    v = _value(rng)
-    return Problem(_hexadecimal(rng, v), f"h{v:x}>b", f"{v:b}", f"{_nibbles(v)}=", _key(v))
+    v = _value(rng, top)
+    return Problem(_hexadecimal(rng, v), f"h{v:x}>b", f"{v:b}", f"{_nibbles_of_digits(v)}=", _key(v))
 
+
+_SAMPLERS: dict[str, Callable[..., Problem]] = {
+    "dec_to_bin": sample_dec_to_bin,
+    "dec_to_hex": sample_dec_to_hex,
+    "bin_to_dec": sample_bin_to_dec,
+    "bin_to_hex": sample_bin_to_hex,
+    "hex_to_dec": sample_hex_to_dec,
+    "hex_to_bin": sample_hex_to_bin,
+}
 
 DOMAIN = Domain(
     name="bases",
     description="converts numbers up to 255 between decimal, binary and hexadecimal",
-    tasks=(
-        Task("dec_to_bin", sample_dec_to_bin),
-        Task("dec_to_hex", sample_dec_to_hex),
-        Task("bin_to_dec", sample_bin_to_dec),
-        Task("bin_to_hex", sample_bin_to_hex),
-        Task("hex_to_dec", sample_hex_to_dec),
-        Task("hex_to_bin", sample_hex_to_bin),
-    ),
+    tasks=tuple(Task(name, sample) for name, sample in _SAMPLERS.items()),
     weights={"dec_to_bin": 1.5, "bin_to_dec": 1.5},
+    # 256 values are few enough to learn by heart; larger ones make the halving and doubling worth learning.
+    practice=tuple(Task(name, partial(sample, top=1024)) for name, sample in _SAMPLERS.items()),
 )
