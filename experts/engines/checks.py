@@ -1,0 +1,60 @@
+"""Checks of a request that every engine makes before it starts to work."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from experts.engines.requests import GenerateRequest
+from experts.errors import RequestError
+
+
+def check_request(request: GenerateRequest, *, vocabulary_size: int, adapters: Collection[str] = ()) -> None:
+    """Raises RequestError if the request is wrong in itself or does not fit the model.
+
+    Args:
+        vocabulary_size: token ids must be below it.
+        adapters: names of the LoRA adapters that the engine has.
+    """
+    if bool(request.messages) == (request.prompt_ids is not None):
+        found = "both" if request.messages else "neither"
+        raise RequestError(f"expected either messages or prompt_ids, found {found}. Give exactly one of them")
+    _check_numbers(request)
+    for name in ("prompt_ids", "forced_ids", "first_token_ids", "allowed_token_ids", "stop_token_ids"):
+        for token in getattr(request, name) or ():
+            if not 0 <= token < vocabulary_size:
+                raise RequestError(
+                    f"expected {name} from 0 to {vocabulary_size - 1}, found {token}. Use ids of this engine's encode()"
+                )
+    for name in ("first_token_ids", "allowed_token_ids"):
+        if getattr(request, name) == ():
+            raise RequestError(f"expected at least one id in {name}, found none. Use None for no restriction")
+    if "" in request.stop:
+        raise RequestError("expected stop texts of at least one character, found an empty one. Leave it out")
+    if request.adapter is not None and request.adapter not in adapters:
+        known = ", ".join(sorted(adapters)) or "none"
+        raise RequestError(
+            f"expected one of this worker's adapters ({known}), found {request.adapter!r}. Add it to the spec"
+        )
+
+
+def check_prompt(length: int, context_length: int) -> None:
+    """Raises RequestError unless the prompt has at least one token and leaves room for an answer."""
+    if length == 0:
+        raise RequestError("expected a prompt of at least one token, found an empty one. Give a message or prompt_ids")
+    if length >= context_length:
+        raise RequestError(
+            f"expected a prompt shorter than the context of {context_length} tokens, found {length}. "
+            "Shorten it, or use a model with a longer context"
+        )
+
+
+def _check_numbers(request: GenerateRequest) -> None:
+    sampling = request.sampling
+    for name, value, right, valid in (
+        ("max_tokens", request.max_tokens, "at least 1", request.max_tokens >= 1),
+        ("top_logprobs", request.top_logprobs, "at least 0", request.top_logprobs >= 0),
+        ("temperature", sampling.temperature, "at least 0", sampling.temperature >= 0),
+        ("top_p", sampling.top_p, "above 0 and at most 1", 0 < sampling.top_p <= 1),
+    ):
+        if not valid:
+            raise RequestError(f"expected {name} {right}, found {value}. Correct the request")

@@ -1,0 +1,172 @@
+"""The local engine: a transformers model in this process, the oracle of every other engine."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Future
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from experts.engines.answer_text import AnswerText
+from experts.engines.base import Capability, EngineInfo
+from experts.engines.checks import check_prompt, check_request
+from experts.engines.config import LocalWorker
+from experts.engines.local.adapters import Adapters
+from experts.engines.local.checkpoint import fingerprint, resolve
+from experts.engines.local.decoding import decode, final_states
+from experts.engines.local.job import Job
+from experts.engines.local.loading import count_parameters, load_model
+from experts.engines.local.vocabulary import extend_vocabulary
+from experts.engines.local.worker import Worker
+from experts.engines.partial import PartialEngine
+from experts.engines.prompt import PromptTokenizer
+from experts.engines.requests import Chunk, GenerateRequest, Generation, TokenId
+
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+
+class LocalEngine(PartialEngine):
+    """Generates with a causal language model.
+
+    Requests that wait at the same time run as one batch (one batch per adapter); a request that comes later waits
+    until the running batch has ended. Every request has its own random numbers, so an answer does not depend on what
+    else is in the batch. An answer ends at the model's context length at the latest.
+
+    Raises:
+        CheckpointError: the model's or an adapter's files are missing, incomplete or not safetensors.
+    """
+
+    def __init__(self, worker: LocalWorker) -> None:
+        self._name = worker.model
+        self._folder = resolve(worker.model)
+        self._tokenizer = PromptTokenizer.load(self._folder)
+        self._model = load_model("AutoModelForCausalLM", self._folder, dtype=worker.dtype, device=worker.device)
+        self._adapters = Adapters(self._model, worker.adapters)
+        self._worker = Worker(worker.model, worker.max_batch, self._run)
+        self._max_batch = worker.max_batch
+        self._end_ids = _end_ids(self._model, self._tokenizer)
+        self._parameters = count_parameters(self._model)
+        self._context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
+
+    @property
+    def info(self) -> EngineInfo:
+        """Facts about the model. The fingerprint is of the files, so it stays when the vocabulary grows."""
+        total, activated = self._parameters
+        return EngineInfo(
+            model=self._name, fingerprint=self._fingerprint, parameters=total, activated_parameters=activated,
+            vocabulary_size=self._vocabulary_size, context_length=self._context,
+        )  # fmt: skip
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return frozenset(Capability) - {Capability.EMBED}
+
+    @property
+    def model(self) -> Any:
+        """The transformers model. Only the engine's own thread may use it: see ``call``."""
+        return self._model
+
+    async def call(self, function: Callable[[Any], T]) -> T:
+        """Runs ``function(model)`` in the engine's thread, between batches: the way to look into or alter the model."""
+        return await asyncio.wrap_future(self._worker.call(lambda: function(self._model)))
+
+    def token_id(self, token: str) -> TokenId | None:
+        return self._tokenizer.token_id(token)
+
+    def encode(self, text: str) -> tuple[TokenId, ...]:
+        return self._tokenizer.encode(text)
+
+    def decode(self, token_ids: Sequence[TokenId]) -> str:
+        return self._tokenizer.decode(token_ids)
+
+    def render(self, request: GenerateRequest) -> tuple[TokenId, ...]:
+        check_request(request, vocabulary_size=self._vocabulary_size, adapters=self._adapters.names)
+        prompt = self._tokenizer.render(request.messages) if request.prompt_ids is None else request.prompt_ids
+        prompt += request.forced_ids
+        check_prompt(len(prompt), self._context)
+        return prompt
+
+    async def generate(self, request: GenerateRequest) -> Generation:
+        job = self._job(request)
+        # Requests that were made together (by asyncio.gather, say) are all rendered before the first is submitted.
+        await asyncio.sleep(0)
+        self._worker.submit(job)
+        return await asyncio.wrap_future(job.future)
+
+    async def stream(self, request: GenerateRequest) -> AsyncIterator[Chunk]:
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Queue[Chunk | Future[Generation]] = asyncio.Queue()
+
+        def emit(item: Chunk | Future[Generation]) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(arrived.put_nowait, item)
+
+        job = self._job(request, emit)
+        await asyncio.sleep(0)
+        job.future.add_done_callback(emit)
+        try:
+            self._worker.submit(job)
+            last = False
+            while not last:
+                item = await arrived.get()
+                if isinstance(item, Future):
+                    item.result()  # raises what went wrong; on success the last chunk is behind it
+                    continue
+                last = item.generation is not None
+                yield item
+        finally:
+            job.future.cancel()
+
+    async def hidden_states(self, requests: Sequence[GenerateRequest]) -> NDArray[float32]:
+        width = self._model.get_output_embeddings().in_features
+        states = np.zeros((len(requests), width), dtype=np.float32)
+        prompts = [self.render(request) for request in requests]
+
+        def run(model: Any) -> None:
+            for adapter in {request.adapter for request in requests}:
+                rows = [row for row, request in enumerate(requests) if request.adapter == adapter]
+                with self._adapters.use(adapter):
+                    for start in range(0, len(rows), self._max_batch):
+                        batch = rows[start : start + self._max_batch]
+                        states[batch] = final_states(model, [prompts[row] for row in batch]).numpy()
+
+        await self.call(run)
+        return states
+
+    async def extend_vocabulary(self, rows: Mapping[str, NDArray[float32]]) -> None:
+        await self.call(lambda model: extend_vocabulary(model, self._tokenizer, rows))
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._worker.close)
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint(self._folder)
+
+    @property
+    def _vocabulary_size(self) -> int:
+        return int(self._model.get_output_embeddings().out_features)
+
+    def _job(self, request: GenerateRequest, emit: Callable[[Chunk], None] | None = None) -> Job:
+        prompt = self.render(request)
+        limit = min(request.max_tokens, self._context - len(prompt))
+        return Job(request, prompt, AnswerText(self._tokenizer.decode_plain, request.stop), self._end_ids, limit, emit)
+
+    def _run(self, batch: list[Job]) -> None:
+        with self._adapters.use(batch[0].request.adapter):
+            decode(self._model, batch)
+
+
+def _end_ids(model: Any, tokenizer: PromptTokenizer) -> frozenset[TokenId]:
+    """The tokens that end an answer: those of the generation configuration, and the tokenizer's."""
+    configured = model.generation_config.eos_token_id if model.generation_config else None
+    ids = configured if isinstance(configured, list) else [configured]
+    return frozenset(TokenId(number) for number in (*ids, tokenizer.end_id) if number is not None)

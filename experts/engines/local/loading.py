@@ -1,0 +1,99 @@
+"""Loads transformers models from checkpoint folders."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from safetensors import SafetensorError
+
+from experts.errors import CheckpointError, EngineError
+
+# transformers changes process-wide state (default dtype and device) while it loads.
+_LOADING = threading.Lock()
+
+
+def load_model(
+    kind: Literal["AutoModelForCausalLM", "AutoModel"],
+    folder: Path,
+    *,
+    dtype: str,
+    device: str,
+    optional: tuple[str, ...] = (),
+) -> Any:
+    """A model in evaluation mode.
+
+    Args:
+        kind: the class of transformers that loads it.
+        optional: beginnings of the names of weights that may be missing.
+
+    Raises:
+        CheckpointError: the weights are damaged, or do not fit the configuration.
+        EngineError: there is no such device.
+    """
+    try:
+        with _LOADING, _no_progress_bars(), _lean_imports():
+            model, report = getattr(transformers, kind).from_pretrained(
+                folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False,
+                local_files_only=True, output_loading_info=True,
+            )  # fmt: skip
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"expected a model that transformers can load in {folder}, found: {error}") from error
+    if missing := sorted(name for name in report["missing_keys"] if not name.startswith(optional)):
+        raise CheckpointError(
+            f"expected all weights of the model in {folder}, found none for {', '.join(missing[:5])}. "
+            "Complete the checkpoint"
+        )
+    try:
+        return model.to(device).eval().requires_grad_(False)
+    except (RuntimeError, AssertionError) as error:
+        raise EngineError(f"expected a torch device that exists, found {device}: {error}. Correct the spec") from error
+
+
+def count_parameters(model: Any) -> tuple[int, int]:
+    """All weights, and those used per token: of a mixture of experts only the ones that a token is sent to."""
+    config = model.config.get_text_config()
+    names = ("num_experts", "num_local_experts", "n_routed_experts")
+    experts = next((count for name in names if (count := getattr(config, name, None))), 1)
+    chosen = getattr(config, "num_experts_per_tok", None) or experts
+    total = sum(weight.numel() for weight in model.parameters())
+    in_experts = sum(weight.numel() for name, weight in model.named_parameters() if ".experts." in name)
+    return total, total - in_experts + in_experts * min(chosen, experts) // experts
+
+
+@contextmanager
+def _lean_imports() -> Iterator[None]:
+    """transformers is imported without scikit-learn and scipy.
+
+    Wherever they are installed it imports them, half a second or more of work each, and uses them for nothing but the
+    thresholds of assisted generation and the losses of object detection.
+    """
+    from transformers import utils
+
+    unneeded = ("is_sklearn_available", "is_scipy_available")
+    answers = {name: getattr(utils, name) for name in unneeded}
+    try:
+        for name in unneeded:
+            setattr(utils, name, lambda: False)
+        yield
+    finally:
+        for name, answer in answers.items():
+            setattr(utils, name, answer)
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,91 @@
+"""One thread that owns a model, and the queue in front of it."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from experts.engines.local.job import Job
+from experts.errors import EngineError, EngineUnavailable
+
+T = TypeVar("T")
+
+
+class Worker:
+    """Runs everything that touches a model in one thread, in order.
+
+    Jobs that wait are run together, up to ``max_batch`` of the same adapter; a new one waits until the running
+    batch has ended. Any thread and any event loop may submit.
+
+    Args:
+        run_batch: answers jobs that share an adapter.
+    """
+
+    def __init__(self, name: str, max_batch: int, run_batch: Callable[[list[Job]], None]) -> None:
+        self._name = name
+        self._max_batch = max_batch
+        self._run_batch = run_batch
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"engine {name}")
+        self._waiting: deque[Job] = deque()
+        self._lock = threading.Lock()
+        self._running: list[Job] = []
+        self._closed = False
+
+    def submit(self, job: Job) -> None:
+        """Queues a job; its future gets the outcome."""
+        with self._lock:
+            self._check_open()
+            self._waiting.append(job)
+            self._executor.submit(self._next_batch)
+
+    def call(self, function: Callable[[], T]) -> Future[T]:
+        """Runs a function in the model's thread, between batches."""
+        with self._lock:
+            self._check_open()
+            return self._executor.submit(function)
+
+    def close(self) -> None:
+        """Stops what runs after its current token, fails what waits, and joins the thread."""
+        with self._lock:
+            self._closed = True
+            abandoned = [*self._running, *self._waiting]
+            self._waiting.clear()
+        for job in abandoned:
+            job.fail(EngineUnavailable(f"{self._name} was closed. Start the engine anew"))
+        self._executor.shutdown(cancel_futures=True)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EngineUnavailable(f"expected an open engine, found {self._name} closed. Start the engine anew")
+
+    def _next_batch(self) -> None:
+        with self._lock:
+            batch = self._running = self._take()
+        if not batch:  # an earlier batch took all that waited
+            return
+        try:
+            self._run_batch(batch)
+        except EngineError as error:
+            self._fail(batch, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must learn of it
+            self._fail(batch, EngineError(f"{self._name} failed: {type(error).__name__}: {error}"), cause=error)
+
+    def _take(self) -> list[Job]:
+        while self._waiting and self._waiting[0].future.done():
+            self._waiting.popleft()
+        if not self._waiting:
+            return []
+        adapter = self._waiting[0].request.adapter
+        batch = [s for s in self._waiting if s.request.adapter == adapter and not s.future.done()][: self._max_batch]
+        taken = set(map(id, batch))
+        self._waiting = deque(s for s in self._waiting if id(s) not in taken)
+        return batch
+
+    @staticmethod
+    def _fail(batch: list[Job], error: EngineError, cause: Exception | None = None) -> None:
+        error.__cause__ = cause
+        for job in batch:
+            job.fail(error)

@@ -1,0 +1,223 @@
+"""The contract of ``Engine`` as tests: subclass ``EngineConformance`` and supply the engine.
+
+Tests of a capability that the engine does not report check that it refuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from contextlib import aclosing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from experts.engines.base import Capability, Engine, require
+from experts.engines.requests import Chunk, GenerateRequest, Generation, Message, Sampling
+from experts.errors import CapabilityError, RequestError
+
+ASK = GenerateRequest(
+    messages=(Message("user", "What is 2 + 3?"),), max_tokens=12, sampling=Sampling(temperature=1.0, seed=5), ignore_eos=True
+)  # fmt: skip
+
+
+async def chunks_of(engine: Engine, request: GenerateRequest) -> list[Chunk]:
+    return [chunk async for chunk in engine.stream(request)]
+
+
+def assert_same(one: Generation, other: Generation, tolerance: float = 1e-5) -> None:
+    """Equal but for rounding of the log-probabilities."""
+    assert one.logprobs == pytest.approx(other.logprobs, abs=tolerance)
+    assert one.first_logprobs == pytest.approx(other.first_logprobs, abs=tolerance)
+    assert [set(top) for top in one.top_logprobs] == [set(top) for top in other.top_logprobs]
+    plain = {"logprobs": (), "first_logprobs": {}, "top_logprobs": ()}
+    assert replace(one, **plain) == replace(other, **plain)  # type: ignore[arg-type]
+
+
+def skip_without(engine: Engine, *capabilities: Capability) -> None:
+    if missing := set(capabilities) - engine.capabilities:
+        pytest.skip(f"no {missing}")
+
+
+class EngineConformance:
+    """Subclasses define a fixture ``engine`` that generates, and name a special token of its vocabulary, if any."""
+
+    special_token: str | None = "<node_0>"
+    second_token: str | None = "<node_1>"
+
+    def test_info_is_complete(self, engine: Engine) -> None:
+        info = engine.info
+        assert info.model
+        assert info.fingerprint
+        assert 0 <= info.activated_parameters <= info.parameters
+        assert info.vocabulary_size > 0
+        assert info.context_length > 0
+
+    @pytest.mark.parametrize("text", ["", "a", "2 + 3 = 5", "  two  spaces\nand a line\n"])
+    def test_decode_reverses_encode(self, engine: Engine, text: str) -> None:
+        assert engine.decode(engine.encode(text)) == text
+
+    def test_unknown_special_tokens_have_no_id(self, engine: Engine) -> None:
+        assert engine.token_id("<no such token>") is None
+
+    def test_spelling_of_a_special_token_stays_characters(self, engine: Engine) -> None:
+        if self.special_token is None:
+            pytest.skip("no special token")
+        special = engine.token_id(self.special_token)
+        assert special is not None
+        assert engine.decode([special]) == self.special_token
+        spelled = engine.encode(f"a{self.special_token}b")
+        assert special not in spelled
+        assert engine.decode(spelled) == f"a{self.special_token}b"
+        request = GenerateRequest(messages=(Message("user", self.special_token),))
+        assert special not in engine.render(request)
+
+    def test_render_is_prompt_then_forced_ids(self, engine: Engine) -> None:
+        prompt, forced = engine.render(ASK), engine.encode("ok")
+        assert engine.render(replace(ASK, forced_ids=forced)) == prompt + forced
+        assert engine.render(replace(ASK, messages=(), prompt_ids=prompt)) == prompt
+
+    @pytest.mark.asyncio
+    async def test_generation_is_consistent(self, engine: Engine) -> None:
+        answer = await engine.generate(ASK)
+        assert 1 <= len(answer.token_ids) <= ASK.max_tokens
+        assert len(answer.logprobs) == len(answer.token_ids)
+        assert all(logprob <= 0 for logprob in answer.logprobs)
+        assert answer.prompt_tokens == len(engine.render(ASK))
+        assert answer.top_logprobs == ()
+        assert answer.first_logprobs == {}
+
+    @pytest.mark.asyncio
+    async def test_length_limit(self, engine: Engine) -> None:
+        answer = await engine.generate(replace(ASK, max_tokens=3))
+        assert len(answer.token_ids) == 3
+        assert (answer.finish_reason, answer.stop_reason) == ("length", None)
+
+    @pytest.mark.asyncio
+    async def test_same_request_same_answer(self, engine: Engine) -> None:
+        greedy = replace(ASK, sampling=Sampling())
+        for request in (ASK, greedy):
+            assert_same(await engine.generate(request), await engine.generate(request))
+
+    @pytest.mark.asyncio
+    async def test_requests_together_answer_as_alone(self, engine: Engine) -> None:
+        requests = [replace(ASK, max_tokens=n, sampling=Sampling(float(n % 2), seed=n)) for n in range(2, 10)]
+        together = await asyncio.gather(*map(engine.generate, requests))
+        for request, answer in zip(requests, together, strict=True):
+            assert_same(answer, await engine.generate(request))
+
+    @pytest.mark.asyncio
+    async def test_stream_adds_up_to_generation(self, engine: Engine) -> None:
+        skip_without(engine, Capability.STREAM)
+        whole = await engine.generate(ASK)
+        chunks = await chunks_of(engine, ASK)
+        assert [chunk.generation is not None for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+        assert chunks[-1].generation is not None
+        assert_same(chunks[-1].generation, whole)
+        assert "".join(chunk.text for chunk in chunks) == whole.text
+        assert tuple(token for chunk in chunks for token in chunk.token_ids) == whole.token_ids
+
+    @pytest.mark.asyncio
+    async def test_stream_may_be_closed_early(self, engine: Engine) -> None:
+        skip_without(engine, Capability.STREAM)
+        async with aclosing(engine.stream(replace(ASK, max_tokens=100))) as stream:  # type: ignore[type-var]
+            await anext(stream)
+        assert_same(await engine.generate(ASK), await engine.generate(ASK))
+
+    @pytest.mark.asyncio
+    async def test_stop_text_across_tokens(self, engine: Engine) -> None:
+        whole = (await engine.generate(ASK)).text
+        stop = whole[4:7]
+        request = replace(ASK, stop=("never in it", stop))
+        answer = await engine.generate(request)
+        assert answer.text == whole[: whole.index(stop)]
+        assert (answer.finish_reason, answer.stop_reason) == ("stop", stop)
+        assert len(answer.token_ids) < ASK.max_tokens
+        if Capability.STREAM in engine.capabilities:
+            assert "".join(chunk.text for chunk in await chunks_of(engine, request)) == answer.text
+
+    @pytest.mark.asyncio
+    async def test_half_a_stop_text_is_no_stop(self, engine: Engine) -> None:
+        whole = await engine.generate(ASK)
+        request = replace(ASK, stop=(whole.text[-2:] + "\x00",))
+        assert_same(await engine.generate(request), whole)
+
+    @pytest.mark.asyncio
+    async def test_stop_token(self, engine: Engine) -> None:
+        whole = await engine.generate(ASK)
+        stop = whole.token_ids[3]
+        answer = await engine.generate(replace(ASK, stop_token_ids=(stop,)))
+        assert answer.token_ids == whole.token_ids[: whole.token_ids.index(stop) + 1]
+        assert (answer.finish_reason, answer.stop_reason) == ("stop", stop)
+        assert whole.text.startswith(answer.text)
+        assert engine.decode([stop]) not in answer.text
+
+    @pytest.mark.asyncio
+    async def test_first_token_is_chosen_among_the_given(self, engine: Engine) -> None:
+        skip_without(engine, Capability.ALLOWED_TOKENS)
+        given = (*engine.encode("xyz"), *engine.encode("q"))
+        answer = await engine.generate(replace(ASK, first_token_ids=given, sampling=Sampling(), top_logprobs=2))
+        assert tuple(answer.first_logprobs) == given
+        assert sum(map(math.exp, answer.first_logprobs.values())) == pytest.approx(1, abs=1e-5)
+        assert answer.token_ids[0] == max(given, key=lambda token: answer.first_logprobs[token])
+        assert answer.logprobs[0] == pytest.approx(answer.first_logprobs[answer.token_ids[0]])
+        assert set(answer.top_logprobs[0]) <= set(given)
+        assert len(answer.token_ids) > 1
+
+    @pytest.mark.asyncio
+    async def test_allowed_tokens(self, engine: Engine) -> None:
+        skip_without(engine, Capability.ALLOWED_TOKENS)
+        allowed = engine.encode("01")
+        answer = await engine.generate(replace(ASK, allowed_token_ids=allowed))
+        assert set(answer.token_ids) <= set(allowed)
+        assert len(answer.token_ids) == ASK.max_tokens
+
+    @pytest.mark.asyncio
+    async def test_top_logprobs(self, engine: Engine) -> None:
+        skip_without(engine, Capability.LOGPROBS)
+        answer = await engine.generate(replace(ASK, top_logprobs=3, sampling=Sampling()))
+        assert len(answer.top_logprobs) == len(answer.token_ids)
+        for token, logprob, top in zip(answer.token_ids, answer.logprobs, answer.top_logprobs, strict=True):
+            assert 1 <= len(top) <= 3
+            assert top[token] == pytest.approx(logprob)
+            assert list(top.values()) == sorted(top.values(), reverse=True)
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize(
+        ("change", "named"),
+        [
+            ({"messages": ()}, "messages"),
+            ({"prompt_ids": (1,)}, "both"),
+            ({"max_tokens": 0}, "max_tokens"),
+            ({"top_logprobs": -1}, "top_logprobs"),
+            ({"sampling": Sampling(temperature=-1.0)}, "temperature"),
+            ({"sampling": Sampling(top_p=0.0)}, "top_p"),
+            ({"first_token_ids": ()}, "first_token_ids"),
+            ({"allowed_token_ids": (10**9,)}, "allowed_token_ids"),
+            ({"messages": (), "prompt_ids": (-1,)}, "prompt_ids"),
+            ({"messages": (), "prompt_ids": ()}, "prompt"),
+            ({"stop": ("",)}, "stop"),
+            ({"adapter": "no such adapter"}, "adapters"),
+        ],
+    )
+    async def test_wrong_requests_are_refused(self, engine: Engine, change: dict[str, object], named: str) -> None:
+        request = replace(ASK, **change)  # type: ignore[arg-type]
+        with pytest.raises(RequestError, match=named):
+            await engine.generate(request)
+        with pytest.raises(RequestError, match=named):
+            await chunks_of(engine, request)
+
+    @pytest.mark.asyncio
+    async def test_lacking_capabilities_are_refused(self, engine: Engine) -> None:
+        calls = {
+            Capability.EMBED: lambda: engine.embed(["a"]),
+            Capability.HIDDEN_STATES: lambda: engine.hidden_states([ASK]),
+            Capability.EXTEND_VOCABULARY: lambda: engine.extend_vocabulary({"<x>": np.zeros(4, dtype=np.float32)}),
+        }
+        for capability, call in calls.items():
+            if capability not in engine.capabilities:
+                with pytest.raises(CapabilityError, match=capability):
+                    await call()
+                with pytest.raises(CapabilityError, match=capability):
+                    require(engine, capability)
