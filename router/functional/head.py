@@ -1,0 +1,133 @@
+"""The token head of an encoder: one row per node, scored against the sentence vector.
+
+``logits = h . E^T / sqrt(d) + b``; a softmax with a temperature over the given targets makes probabilities.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from router.errors import TokenHeadError
+from router.functional.fit import Rows
+from router.functional.prior import NodeVectors, Prior
+from router.functional.tokens_file import ROWS_NAME
+from router.types import NodeId
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class TokenHead:
+    """Rows of nodes, what they started at, and what rows of later nodes are made with.
+
+    Attributes:
+        nodes: in the order of the rows.
+        rows: E / sqrt(d) and b, so that one product gives the logits.
+        start: the prior rows of the same nodes, E0 / sqrt(d) and b0.
+        prior: makes rows from descriptions.
+    """
+
+    nodes: tuple[NodeId, ...]
+    rows: Rows
+    start: Rows
+    prior: Prior
+
+    @classmethod
+    def from_vectors(cls, vectors: Mapping[NodeId, NodeVectors]) -> TokenHead:
+        """A head that knows descriptions and examples only."""
+        known = list(vectors.values())
+        prior = Prior.fit(known)
+        rows = Rows(*prior.rows(known))
+        return cls(tuple(vectors), rows, rows, prior)
+
+    def rows_for(self, nodes: Sequence[NodeId], new: Mapping[NodeId, NodeVectors]) -> Rows:
+        """Rows [len(nodes), d] of targets in the given order; those in ``new`` get a row from their description.
+
+        Trained rows score queries higher than their prior did, so a new row's bias rises by as much as the best trained
+        score did at the new node's own vectors.
+        """
+        import numpy as np
+
+        place = {node: i for i, node in enumerate(self.nodes)}
+        width = self.rows.weights.shape[1]
+        weights, bias = np.empty((len(nodes), width), np.float32), np.empty(len(nodes), np.float32)
+        known = [i for i, node in enumerate(nodes) if node not in new]
+        chosen = [place[nodes[i]] for i in known]
+        weights[known], bias[known] = self.rows.weights[chosen], self.rows.bias[chosen]
+        fresh = [i for i, node in enumerate(nodes) if node in new]
+        if fresh:
+            vectors = [new[nodes[i]] for i in fresh]
+            weights[fresh], bias[fresh] = self.prior.rows(vectors)
+            bias[fresh] += self._rise(vectors)
+        return Rows(weights, bias)
+
+    def _rise(self, nodes: Sequence[NodeVectors]) -> NDArray[np.float32]:
+        """How much training raised the best score at each node's own vectors, [n]."""
+        import numpy as np
+
+        own = [np.concatenate([node.description[None], node.examples]) for node in nodes]
+        every = np.concatenate(own)
+        rises = self.rows.logits(every).max(1) - self.start.logits(every).max(1)
+        ends = np.cumsum([len(vectors) for vectors in own])
+        return np.array([max(part.mean(), 0.0) for part in np.split(rises, ends[:-1])], np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Writes ``functional_tokens.safetensors``."""
+        import numpy as np
+        from safetensors.numpy import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        root = np.float32(math.sqrt(self.rows.weights.shape[1]))
+        tensors = {
+            "rows": self.rows.weights * root, "bias": self.rows.bias,
+            "prior": self.start.weights * root, "prior_bias": self.start.bias,
+            "description_centre": self.prior.description_centre, "example_centre": self.prior.example_centre,
+            "slope": np.array([self.prior.slope], np.float32), "precision": self.prior.precision,
+        }  # fmt: skip
+        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / ROWS_NAME)
+
+    @classmethod
+    def load(cls, folder: Path, nodes: Sequence[NodeId]) -> TokenHead:
+        """Reads the rows of a tokens folder, in the order of the nodes of its ``TokensFile``.
+
+        Raises:
+            TokenHeadError: the file is missing or damaged, or does not have a row for each node.
+        """
+        import numpy as np
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        path = folder / ROWS_NAME
+        try:
+            tensors = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise TokenHeadError(f"{path}: expected functional tokens, found {error}. Train them again") from error
+        count = len(nodes)
+        width = tensors["rows"].shape[-1] if "rows" in tensors else 0
+        shapes = {
+            "rows": (count, width), "bias": (count,), "prior": (count, width), "prior_bias": (count,),
+            "description_centre": (width,), "example_centre": (width,), "slope": (1,), "precision": (width, width),
+        }  # fmt: skip
+        for name, shape in shapes.items():
+            found = tensors.get(name)
+            if found is None or found.shape != shape or found.dtype != np.float32 or not np.isfinite(found).all():
+                what = "none" if found is None else f"{found.dtype} {list(found.shape)}"
+                raise TokenHeadError(
+                    f"{path}: expected {name} as finite float32 {list(shape)}, found {what}. Train the tokens again"
+                )
+        values: dict[str, NDArray[np.float32]] = tensors
+        root = np.float32(math.sqrt(width))
+        prior = Prior(
+            values["description_centre"], values["example_centre"], float(values["slope"][0]), values["precision"]
+        )
+        rows, start = (
+            Rows((values[name] / root).astype(np.float32), values[bias])
+            for name, bias in (("rows", "bias"), ("prior", "prior_bias"))
+        )
+        return cls(tuple(nodes), rows, start, prior)
