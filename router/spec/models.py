@@ -90,7 +90,8 @@ When = Literal["always", "token", "low_confidence", "error", "fallback"]
 class EdgeSpec(_Strict):
     """What may follow a node.
 
-    ``when`` is by default ``token`` out of a router and ``always`` elsewhere. ``token``: the router (or an expert that
+    ``when`` is by default ``token`` out of a router and ``always`` elsewhere. ``always``: the node answered; out of a
+    router, whatever it chose, and if it abstains and has no ``fallback`` edge. ``token``: the router (or an expert that
     writes functional tokens) chose it. ``low_confidence``: the answer's mean token probability is below ``below``.
     ``error``: the node failed. ``fallback``: a router abstained, or the node failed and has no ``error`` edge. A
     ``low_confidence`` edge that applies is taken instead of the ``token`` and ``always`` edges.
@@ -105,7 +106,8 @@ class EdgeSpec(_Strict):
     below: _Probability | None = Field(None, description="for low_confidence")
     query: str | None = Field(
         None, description="what the target is asked: text with {query} (what the source was asked), {answer} (what it "
-        "answered) and {original} (what the user typed); default: the reformulated query, else {answer}, else {query}",
+        "answered) and {original} (what the user typed); default: the reformulated query along `token` edges, {answer} "
+        "along `always` edges, else {query}",
     )  # fmt: skip
     cost: Annotated[float, Field(ge=0)] = Field(0.0, description="price of taking this edge, in your own unit")
 

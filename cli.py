@@ -1,0 +1,247 @@
+"""The ``tokengraph`` command. It only declares; what commands do is in ``router.console``, loaded when one runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+_BUNDLED = "the bundled pocket graph"
+
+
+class _Commands(TyperGroup):
+    """Errors that are a user's to mend become one message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command; 2 is the exit code for wrong input, 1 for a run that failed."""
+        from router.errors import TokengraphError
+
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except (TokengraphError, OSError) as error:
+            from router.console.errors import show_error
+
+            raise typer.Exit(show_error(error)) from error
+
+
+def _graph_files(incomplete: str) -> Iterator[str]:
+    from router.console.completion import graph_files
+
+    return graph_files(incomplete)
+
+
+def _router_nodes(ctx: typer.Context, incomplete: str) -> list[str]:
+    from router.console.completion import router_nodes
+
+    return router_nodes(ctx.params.get("graph"), incomplete)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(f"tokengraph {version('tokengraph')}")
+        except PackageNotFoundError:
+            typer.echo("tokengraph (not installed: run from its source)")
+        raise typer.Exit
+
+
+# Plain help and plain usage errors: importing rich would double the time that --help takes.
+_STYLE: dict[str, Any] = {"rich_markup_mode": None, "no_args_is_help": True, "pretty_exceptions_enable": False}
+_HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
+
+app = typer.Typer(name="tokengraph", cls=_Commands, context_settings=_HELP, **_STYLE)
+graph_app = typer.Typer(help="Check, show and draw graph specs.", **_STYLE)
+train_app = typer.Typer(help="Train what a graph decides with.", **_STYLE)
+app.add_typer(graph_app, name="graph")
+app.add_typer(train_app, name="train")
+
+Graph = Annotated[
+    Path | None,
+    typer.Option(
+        "--graph", "-g", metavar="SPEC", envvar="TOKENGRAPH_GRAPH", help="Graph spec, a YAML file.",
+        show_default=_BUNDLED, autocompletion=_graph_files,
+    ),
+]  # fmt: skip
+Spec = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[SPEC]", envvar="TOKENGRAPH_GRAPH", help="Graph spec, a YAML file.", show_default=_BUNDLED,
+        autocompletion=_graph_files,
+    ),
+]  # fmt: skip
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+Trace = Annotated[bool, typer.Option("--trace", help="Show what happened and what it cost, on standard error.")]
+Thread = Annotated[
+    str | None, typer.Option(metavar="ID", help="Conversation to go on with; begun if there is none of that name.")
+]
+Checkpoints = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="SQLite file that keeps conversations and runs.", dir_okay=False)
+]
+Tokens = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Functional tokens for the entry router, in place of the spec's.")
+]
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """A graph of small language models that answers like one big model."""
+
+
+@app.command()
+def query(
+    text: Annotated[str | None, typer.Argument(metavar="QUERY", help="What to ask; - reads standard input.")] = None,
+    graph: Graph = None,
+    as_json: AsJson = False,
+    trace: Trace = False,
+    thread: Thread = None,
+    checkpoints: Checkpoints = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Finish the interrupted run of --thread.")] = False,
+) -> None:
+    """Ask one query and print the answer."""
+    if thread is not None and checkpoints is None:
+        raise typer.BadParameter("needs --checkpoints FILE, where conversations are kept", param_hint="--thread")
+    if resume and thread is None:
+        raise typer.BadParameter("needs --thread ID, the run to finish", param_hint="--resume")
+    if (text is None) != resume:
+        raise typer.BadParameter("give either a query or --resume", param_hint="QUERY")
+    from router.console.query import query as run
+
+    run(text or "", graph, as_json=as_json, trace=trace, thread_id=thread, checkpoints=checkpoints, resume=resume)
+
+
+@app.command()
+def chat(graph: Graph = None, trace: Trace = False, thread: Thread = None, checkpoints: Checkpoints = None) -> None:
+    """Talk with the graph.
+
+    It remembers the conversation. From a pipe: each line is asked, each answer written.
+    """
+    if thread is not None and checkpoints is None:
+        raise typer.BadParameter("needs --checkpoints FILE, where conversations are kept", param_hint="--thread")
+    from router.console.chat import chat as run
+
+    raise typer.Exit(run(graph, checkpoints=checkpoints, thread_id=thread, trace=trace))
+
+
+@app.command()
+def route(
+    text: Annotated[str | None, typer.Argument(metavar="QUERY", help="What to route; - reads standard input.")] = None,
+    queries: Annotated[
+        Path | None, typer.Option("--in", metavar="FILE", help='Or a file: JSON lines of {"id", "query"}.')
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the decisions for --in go.", dir_okay=False)
+    ] = None,
+    graph: Graph = None,
+    tokens: Tokens = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which node would answer, without asking it."""
+    if (text is None) == (queries is None):
+        raise typer.BadParameter("give either a query or --in FILE", param_hint="QUERY")
+    if (queries is None) != (out is None):
+        raise typer.BadParameter("--in and --out go together", param_hint="--out")
+    from router.console.route import route_file, route_query
+
+    if queries is not None and out is not None:
+        route_file(queries, out, graph, tokens)
+    else:
+        route_query(text or "", graph, tokens, as_json=as_json)
+
+
+@app.command()
+def batch(
+    queries: Annotated[Path, typer.Argument(metavar="IN", help='JSON lines of {"id", "query"}.')],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="JSON lines of answers; ids in it are not asked again.")],
+    graph: Graph = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="How many queries run at the same time.")] = 32,
+) -> None:
+    """Answer a file of queries.
+
+    Was it interrupted? The same command goes on with what is missing.
+    """
+    from router.console.batch import batch as run
+
+    run(queries, out, graph, concurrency)
+
+
+@graph_app.command()
+def validate(spec: Spec = None) -> None:
+    """Check a graph spec; every mistake is shown with its place and what to do."""
+    from router.console.graph import validate as run
+
+    run(spec)
+
+
+@graph_app.command()
+def show(spec: Spec = None) -> None:
+    """Show a graph as a tree: nodes, workers, conditions and costs."""
+    from router.console.graph import show as run
+
+    run(spec)
+
+
+@graph_app.command()
+def draw(
+    spec: Spec = None,
+    form: Annotated[
+        Literal["mermaid", "svg"] | None, typer.Option("--format", help="Default: by the name of --out, else mermaid.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write it; default: standard output.", dir_okay=False)
+    ] = None,
+) -> None:
+    """Draw a graph as Mermaid text or as SVG."""
+    from router.console.graph import draw as run
+
+    run(spec, form, out)
+
+
+@graph_app.command()
+def schema() -> None:
+    """Print the JSON Schema of graph specs, for editors."""
+    from router.console.graph import schema as run
+
+    run()
+
+
+@train_app.command("functional-tokens")
+def functional_tokens(
+    data: Annotated[Path, typer.Option(metavar="FILE", help='Labelled queries: JSON lines of {"query", "node"}.')],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the tokens.", file_okay=False)],
+    graph: Graph = None,
+    node: Annotated[
+        str | None, typer.Option(help="The router node; needed if there are several.", autocompletion=_router_nodes)
+    ] = None,
+    tune: Annotated[
+        Literal["auto", "rows", "encoder", "lora", "model"],
+        typer.Option(help="What learns: the tokens' rows alone, the encoder, adapters of the decoder, or all of it."),
+    ] = "auto",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data at most.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0, help="Peak learning rate.")] = None,
+    regularisation: Annotated[float | None, typer.Option(min=0, help="How strongly rows keep to their start.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all that is random.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Teach a router node by labelled queries which node should answer."""
+    from router.console.training import TrainingOptions, train
+
+    options = TrainingOptions(node, tune, epochs, learning_rate, regularisation, seed)
+    train(graph, data, out, options, as_json=as_json)
+
+
+def main() -> None:
+    """The entry point."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Measures what the project claims; every table in docs/ is written by a command of this package."""
