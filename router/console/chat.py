@@ -14,7 +14,7 @@ from experts.engines.requests import Message
 from router.console.answer import write_run
 from router.console.errors import show_error
 from router.console.graphs import graph_path
-from router.console.query import checkpoint_errors, show_trace
+from router.console.query import show_trace
 from router.console.terminal import note
 from router.errors import TokengraphError
 from router.runtime.result import RunResult
@@ -89,8 +89,7 @@ class _Chat:
         question = Message("user", line)
         asked = [question] if self._thread else [*self._history, question]
         try:
-            with checkpoint_errors(self._checkpoints):
-                result = runner.run(write_run(self._router, asked, thread_id=self._thread))
+            result = runner.run(write_run(self._router, asked, thread_id=self._thread))
         except TokengraphError as error:
             self.failures += 1
             show_error(error)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,6 @@ from router.console.answer import Progress, write_run
 from router.console.graphs import graph_path
 from router.console.terminal import console, write_answer, write_json
 from router.console.trace_tree import trace_tree
-from router.errors import RunError
 from router.runtime.result import RunResult
 from router.runtime.router import Router
 from router.spec import GraphSpec
@@ -27,8 +23,7 @@ def query(
 ) -> None:  # fmt: skip
     """Answers one query, or finishes the interrupted run of a thread."""
     router = Router.from_file(graph_path(graph), checkpoints=checkpoints)
-    with checkpoint_errors(checkpoints):
-        result = asyncio.run(_answered(router, read_query(text), as_json, thread_id, resume))
+    result = asyncio.run(_answered(router, read_query(text), as_json, thread_id, resume))
     if trace:
         show_trace(result, router.spec)
 
@@ -74,14 +69,3 @@ def show_trace(result: RunResult, spec: GraphSpec) -> None:
     if sys.stdout.isatty():
         err.print()
     err.print(trace_tree(result, spec))
-
-
-@contextmanager
-def checkpoint_errors(file: Path | None) -> Iterator[None]:
-    """What SQLite cannot do with the file of checkpoints becomes a RunError."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise RunError(
-            f"{file}: expected a file of conversations (SQLite), found: {error}. Name another file in --checkpoints"
-        ) from error

@@ -62,7 +62,7 @@ def parse_object(line: bytes, where: Location, expected: str) -> dict[str, Any]:
     """One line as a JSON object; raises DataError, with ``expected`` in its message, if it is none."""
     try:
         text = line.decode("utf-8")
-        row = json.loads(text)
+        row = json.loads(text.rstrip())
         json.dumps(row, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is JSON, but no text
     except json.JSONDecodeError as error:
         raise DataError(Location(where.file, where.line, error.colno), expected, error.msg) from error

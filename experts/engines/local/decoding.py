@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicCache
 
+from experts.engines.local import qwen3
 from experts.engines.local.job import Job
 from experts.engines.local.sampling import draw
 from experts.engines.requests import TokenId
@@ -21,7 +21,7 @@ def decode(model: Any, jobs: Sequence[Job]) -> None:
     Prompts are padded on the left; a job that ends leaves the batch.
     """
     ids, mask, positions = pad([job.prompt for job in jobs], model.device)
-    cache = DynamicCache(config=model.config)
+    cache = _empty_cache(model)
     running = list(jobs)
     while running:
         logits = model(
@@ -42,6 +42,14 @@ def decode(model: Any, jobs: Sequence[Job]) -> None:
         ids = torch.tensor([[job.last_token] for job in running], device=model.device)
         if mask is not None:
             mask = torch.cat((mask, mask.new_ones(len(running), 1)), dim=1)
+
+
+def _empty_cache(model: Any) -> Any:
+    if isinstance(model, qwen3.Qwen3):
+        return qwen3.Cache()
+    from transformers.cache_utils import DynamicCache
+
+    return DynamicCache(config=model.config)
 
 
 @torch.inference_mode()

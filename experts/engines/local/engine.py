@@ -19,7 +19,7 @@ from experts.engines.local.adapters import Adapters
 from experts.engines.local.checkpoint import fingerprint, resolve
 from experts.engines.local.decoding import decode, final_states
 from experts.engines.local.job import Job
-from experts.engines.local.loading import count_parameters, load_model
+from experts.engines.local.loading import count_parameters, load_causal
 from experts.engines.local.vocabulary import extend_vocabulary
 from experts.engines.local.worker import Worker
 from experts.engines.partial import PartialEngine
@@ -48,7 +48,9 @@ class LocalEngine(PartialEngine):
         self._name = worker.model
         self._folder = resolve(worker.model)
         self._tokenizer = PromptTokenizer.load(self._folder)
-        self._model = load_model("AutoModelForCausalLM", self._folder, dtype=worker.dtype, device=worker.device)
+        self._model = load_causal(
+            self._folder, dtype=worker.dtype, device=worker.device, plain=not worker.adapters
+        )
         self._adapters = Adapters(self._model, worker.adapters)
         self._worker = Worker(worker.model, worker.max_batch, self._run)
         self._max_batch = worker.max_batch
@@ -71,7 +73,7 @@ class LocalEngine(PartialEngine):
 
     @property
     def model(self) -> Any:
-        """The transformers model. Only the engine's own thread may use it: see ``call``."""
+        """The torch model. Only the engine's own thread may use it: see ``call``."""
         return self._model
 
     async def call(self, function: Callable[[Any], T]) -> T:

@@ -9,13 +9,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import transformers
 from safetensors import SafetensorError
 
+from experts.engines.local import qwen3
 from experts.errors import CheckpointError, EngineError
 
 # transformers changes process-wide state (default dtype and device) while it loads.
 _LOADING = threading.Lock()
+
+
+def load_causal(folder: Path, *, dtype: str, device: str, plain: bool) -> Any:
+    """A causal language model: plain torch where that is possible and ``plain``, else transformers."""
+    if plain and qwen3.accepts(folder):
+        return _placed(qwen3.load(folder, dtype=getattr(torch, dtype)), device)
+    return load_model("AutoModelForCausalLM", folder, dtype=dtype, device=device)
 
 
 def load_model(
@@ -36,6 +43,8 @@ def load_model(
         CheckpointError: the weights are damaged, or do not fit the configuration.
         EngineError: there is no such device.
     """
+    import transformers
+
     try:
         with _LOADING, _no_progress_bars(), _lean_imports():
             model, report = getattr(transformers, kind).from_pretrained(
@@ -49,6 +58,10 @@ def load_model(
             f"expected all weights of the model in {folder}, found none for {', '.join(missing[:5])}. "
             "Complete the checkpoint"
         )
+    return _placed(model, device)
+
+
+def _placed(model: Any, device: str) -> Any:
     try:
         return model.to(device).eval().requires_grad_(False)
     except (RuntimeError, AssertionError) as error:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 import torch
+from transformers import AutoModelForCausalLM
 from safetensors.torch import load_file, save_file
 
 from experts.engines.config import LocalWorker
@@ -57,7 +58,7 @@ async def test_greedy_equals_transformers(any_engine: LocalEngine) -> None:
     request = replace(LONG, max_tokens=25, top_logprobs=2)
     answer = await any_engine.generate(request)
     prompt = torch.tensor([any_engine.render(request)])
-    model = any_engine.model
+    model = AutoModelForCausalLM.from_pretrained(any_engine.info.model)
     expected = model.generate(
         prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=25, do_sample=False, eos_token_id=None
     )
