@@ -68,7 +68,9 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
     assert "query" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["query", "chat", "route", "batch", "graph validate", "graph draw", "train functional-tokens"])
+@pytest.mark.parametrize(
+    "command", ["query", "chat", "route", "batch", "graph validate", "graph draw", "train functional-tokens"]
+)
 def test_every_command_has_help(command: str) -> None:
     result = run(*command.split(), "--help")
     assert result.exit_code == 0

@@ -41,7 +41,13 @@ def on_terminal(*arguments: object, **variables: str) -> tuple[bytes, int]:
     ours, theirs = pty.openpty()
     command = [sys.executable, "cli.py", *map(str, arguments)]
     process = subprocess.Popen(
-        command, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(**variables), start_new_session=True
+        command,
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(**variables),
+        start_new_session=True,
     )
     os.close(theirs)
     written = b""

@@ -18,7 +18,9 @@ class LocalWorker(_Worker):
     """A transformers model in this process: the embedded default."""
 
     engine: Literal["local"] = "local"
-    model: str = Field(description="Hugging Face id, a directory, or pocket:NAME for a model that ships with tokengraph")
+    model: str = Field(
+        description="Hugging Face id, a directory, or pocket:NAME for a model that ships with tokengraph"
+    )
     task: Literal["generate", "embed"] = Field("generate", description="write text, or turn text into vectors")
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str = Field("cpu", description="a torch device: cpu, cuda, cuda:1, mps")
@@ -39,7 +41,9 @@ class VllmWorker(_Worker):
     gpu_memory: float = Field(0.9, gt=0, le=1, description="share of a GPU's memory")
     replicas: _Positive = 1
     adapters: dict[str, Path] = Field(default_factory=dict)
-    arguments: dict[str, str | int | float | bool] = Field(default_factory=dict, description="passed to vLLM as they are")
+    arguments: dict[str, str | int | float | bool] = Field(
+        default_factory=dict, description="passed to vLLM as they are"
+    )
 
 
 class RecordedWorker(_Worker):
@@ -54,7 +58,9 @@ class Rule(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     match: str = Field(".*", description="regular expression, searched in the last user message, case ignored")
-    answer: str = Field("", description="the answer; \\\\1 inserts a group; special tokens such as <node_2> are allowed")
+    answer: str = Field(
+        "", description="the answer; \\\\1 inserts a group; special tokens such as <node_2> are allowed"
+    )
     error: str | None = Field(None, description="fail with this message instead")
     seconds: float = Field(0.0, ge=0, description="wait so long before answering")
     logprob: float = Field(0.0, le=0, description="log-probability of each token")

@@ -115,7 +115,7 @@ def train(recipe: Recipe, out: Path, *, log_every: int = 100, compiled: bool = T
         logits = forward(input_ids=ids, use_cache=False).logits
         loss_each = functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
         loss = (loss_each * weight[:, 1:].flatten()).sum() / weight[:, 1:].sum()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimiser in optimiser_list:
             optimiser.step()

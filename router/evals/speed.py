@@ -57,8 +57,8 @@ def route_decision() -> float:
 def route_decision_many_nodes() -> float:
     """The same with 10,000 nodes."""
     from router import Router
-    from router.spec.models import EdgeSpec, ExpertNode
     from router.spec.load import load_spec
+    from router.spec.models import EdgeSpec, ExpertNode
     from router.types import NodeId
 
     spec = load_spec(ROOT / "graph_specs" / "mmlu.yaml")

@@ -52,18 +52,14 @@ async def decoder_router(
     )  # fmt: skip
 
 
-def _is_trained(
-    target: Target, texts: dict[NodeId, str], tokens: TokensFile, engine: Engine, strict: bool
-) -> bool:
+def _is_trained(target: Target, texts: dict[NodeId, str], tokens: TokensFile, engine: Engine, strict: bool) -> bool:
     """Whether the model has this target's token. With a tokens folder, only named tokens count: the vocabulary may hold
     a ``<node_7>`` that another router added."""
     named = target.token is not None or target.node in tokens.tokens or not strict
     return named and engine.token_id(texts[target.node]) is not None
 
 
-def _texts(
-    targets: Sequence[Target], tokens: TokensFile, engine: Engine, *, strict: bool
-) -> dict[NodeId, str]:
+def _texts(targets: Sequence[Target], tokens: TokensFile, engine: Engine, *, strict: bool) -> dict[NodeId, str]:
     """The targets' tokens; a target that is new gets one that the vocabulary does not have yet."""
     taken = dict(tokens.tokens)
     while True:

@@ -48,9 +48,7 @@ def _log_normaliser(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return normaliser
 
 
-def fit_temperature(
-    logits: NDArray[np.floating], labels: NDArray[np.integer], *, doubt: float = 1.0
-) -> float:
+def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer], *, doubt: float = 1.0) -> float:
     """The temperature with the least log-loss, between 0.001 and 1000; 1.0 if there are no rows.
 
     Args:

@@ -68,6 +68,8 @@ class FunctionalRouter(Protocol):
         """
         ...
 
-    async def decide_many(self, dialogues: Sequence[Sequence[Message]], *, threshold: float | None = None) -> list[Decision]:
+    async def decide_many(
+        self, dialogues: Sequence[Sequence[Message]], *, threshold: float | None = None
+    ) -> list[Decision]:
         """One decision a dialogue, computed in batches; for an encoder no text is generated at all."""
         ...

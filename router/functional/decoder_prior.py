@@ -105,9 +105,7 @@ def _request(engine: Engine, text: str, system: str | None) -> GenerateRequest:
     return GenerateRequest(messages=messages, max_tokens=1)
 
 
-async def _logits(
-    engine: Engine, request: GenerateRequest, rivals: Sequence[TokenId], probe: TokenId
-) -> list[float]:
+async def _logits(engine: Engine, request: GenerateRequest, rivals: Sequence[TokenId], probe: TokenId) -> list[float]:
     """The logits of the rivals, falling; without rivals that of the model's most probable token."""
     if not rivals:
         rivals = (await engine.generate(request)).token_ids[:1]

@@ -20,6 +20,8 @@ _Columns = list[list[_Item]]
 
 @dataclass(frozen=True)
 class Size:
+    """What a label takes up, in pixels."""
+
     width: float
     height: float
 
@@ -45,6 +47,8 @@ class Route:
 
 @dataclass(frozen=True)
 class Layout:
+    """Where everything is, in pixels."""
+
     boxes: dict[str, Box]
     routes: tuple[Route, ...]
     width: float

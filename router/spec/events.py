@@ -57,6 +57,7 @@ def _single_document(text: str, file: str) -> Iterator[yaml.Event]:
 
 
 def place(event: yaml.Event, file: str) -> Location:
+    """Where an event starts."""
     mark = event.start_mark
     return Location(file, mark.line + 1, mark.column + 1) if mark else Location(file, 1, 1)
 

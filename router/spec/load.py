@@ -57,7 +57,7 @@ def _finished(document: Document, sources: Sources) -> GraphSpec:
     if spec is None or problems:
         once = {(p.where, p.expected, p.found): p for p in reversed(problems)}.values()  # an alias repeats its anchor's
         order = {file: index for index, file in enumerate(sources.files.values())}
-        raise SpecError(tuple(sorted(reversed(once), key=lambda problem: _place(problem, order)))) from None
+        raise SpecError(tuple(sorted([*once][::-1], key=lambda problem: _place(problem, order)))) from None
     return spec
 
 

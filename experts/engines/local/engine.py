@@ -48,9 +48,7 @@ class LocalEngine(PartialEngine):
         self._name = worker.model
         self._folder = resolve(worker.model)
         self._tokenizer = PromptTokenizer.load(self._folder)
-        self._model = load_causal(
-            self._folder, dtype=worker.dtype, device=worker.device, plain=not worker.adapters
-        )
+        self._model = load_causal(self._folder, dtype=worker.dtype, device=worker.device, plain=not worker.adapters)
         self._adapters = Adapters(self._model, worker.adapters)
         self._worker = Worker(worker.model, worker.max_batch, self._run)
         self._max_batch = worker.max_batch

@@ -22,7 +22,7 @@ def _value(rng: Random, top: int) -> int:
     if kind < 0.25:
         return rng.randrange(16)
     if kind < 0.33:
-        return 2 ** rng.randrange(8) - rng.randrange(2)
+        return (1 << rng.randrange(8)) - rng.randrange(2)
     return rng.randrange(256)
 
 

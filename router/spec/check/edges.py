@@ -13,6 +13,7 @@ _Numbered = tuple[int, EdgeSpec]
 
 
 def check_edges(spec: GraphSpec) -> Findings:
+    """Problems of edges, one by one."""
     for index, edge in enumerate(spec.edges):
         yield from _check_edge(spec, index, edge)
     outgoing: dict[str, list[_Numbered]] = {}

@@ -18,6 +18,7 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 def check_files(spec: GraphSpec) -> Findings:
+    """Problems of the files that a spec names."""
     for name, worker in spec.workers.items():
         path: KeyPath = ("workers", name)
         if isinstance(worker, RecordedWorker):

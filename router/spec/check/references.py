@@ -13,6 +13,7 @@ _NAME = re.compile(r"(?!__)\w[\w.-]*")
 
 
 def check_references(spec: GraphSpec) -> Findings:
+    """Names that name nothing."""
     for kind, names in (("nodes", spec.nodes), ("workers", spec.workers)):
         for name in names:
             if not _NAME.fullmatch(name):

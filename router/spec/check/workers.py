@@ -15,6 +15,7 @@ TOKEN = re.compile(r"<[^<>\s]+>")
 
 
 def check_workers(spec: GraphSpec) -> Findings:
+    """Nodes and workers that do not go together."""
     for name, worker in spec.workers.items():
         yield from _check_worker(("workers", name), worker)
     for node_id, node in spec.nodes.items():
@@ -59,6 +60,7 @@ def _check_worker(path: KeyPath, worker: WorkerSpec) -> Findings:
 
 
 def check_token(path: KeyPath, token: str) -> Findings:
+    """A token that is not of the form ``<name>``."""
     if not TOKEN.fullmatch(token):
         bare = token.strip("<> ")
         fix = f"write <{bare}>" if re.fullmatch(r"[\w|-]+", bare) else "write a name in angle brackets"

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import pytest_asyncio
 import torch
-from transformers import AutoModelForCausalLM
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from experts.engines.config import LocalWorker
 from experts.engines.factory import create_engine

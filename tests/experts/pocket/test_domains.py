@@ -20,7 +20,9 @@ MONTHS = [datetime.date(2000, m, 1).strftime("%B") for m in range(1, 13)]
 
 def roman(value: int) -> str:
     pairs = zip(
-        (1000, 900, 500, 400, 100, 90, 50, 40, 10, 9, 5, 4, 1), "M CM D CD C XC L XL X IX V IV I".split(), strict=True
+        (1000, 900, 500, 400, 100, 90, 50, 40, 10, 9, 5, 4, 1),
+        ["M", "CM", "D", "CD", "C", "XC", "L", "XL", "X", "IX", "V", "IV", "I"],
+        strict=True,
     )
     out = ""
     for size, letters in pairs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 
 def main() -> None:
@@ -24,13 +25,11 @@ def main() -> None:
         [{"prompt_token_ids": [*p["prompt_token_ids"], *c.token_ids]} for p, c in zip(prompts, chosen, strict=True)], call,
         use_tqdm=False,
     )  # fmt: skip
-    json.dump(
-        [
-            {"choice": {str(t): lp.logprob for t, lp in c.logprobs[0].items()}, "call": list(k.outputs[0].token_ids)}
-            for c, k in zip(chosen, calls, strict=True)
-        ],
-        open(request["out"], "w"),
-    )
+    answers = [
+        {"choice": {str(t): lp.logprob for t, lp in c.logprobs[0].items()}, "call": list(k.outputs[0].token_ids)}
+        for c, k in zip(chosen, calls, strict=True)
+    ]
+    Path(request["out"]).write_text(json.dumps(answers))
 
 
 if __name__ == "__main__":

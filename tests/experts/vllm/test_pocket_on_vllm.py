@@ -31,8 +31,18 @@ async def test_same_choices_and_calls(tmp_path: Path) -> None:
         for q in QUERIES
     ]
     out = tmp_path / "out.json"
-    request = {"model": str(folder), "prompts": [local.render(r) for r in requests], "tokens": ids, "end": end, "out": str(out)}
-    environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "WARNING", "HF_HUB_OFFLINE": "1"}
+    request = {
+        "model": str(folder),
+        "prompts": [local.render(r) for r in requests],
+        "tokens": ids,
+        "end": end,
+        "out": str(out),
+    }
+    environment = os.environ | {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "HF_HUB_OFFLINE": "1",
+    }
     script = Path(__file__).with_name("serve_once.py")
     done = subprocess.run(
         [sys.executable, str(script)], input=json.dumps(request), text=True, env=environment, capture_output=True

@@ -29,7 +29,9 @@ def test_quantity(count: float, text: str) -> None:
     assert quantity(count) == text
 
 
-@pytest.mark.parametrize(("milliseconds", "text"), [(0.4, "0 ms"), (999.4, "999 ms"), (999.6, "1.0 s"), (61_000, "61.0 s")])
+@pytest.mark.parametrize(
+    ("milliseconds", "text"), [(0.4, "0 ms"), (999.4, "999 ms"), (999.6, "1.0 s"), (61_000, "61.0 s")]
+)
 def test_duration(milliseconds: float, text: str) -> None:
     assert duration(milliseconds) == text
 
@@ -51,7 +53,9 @@ def test_the_default_graph_is_the_bundled_one() -> None:
 
 
 def test_tokens_need_a_router_as_entry() -> None:
-    spec = parse_spec("entry: a\nworkers: {w: {engine: scripted, rules: [{answer: x}]}}\nnodes: {a: {kind: expert, worker: w}}")
+    spec = parse_spec(
+        "entry: a\nworkers: {w: {engine: scripted, rules: [{answer: x}]}}\nnodes: {a: {kind: expert, worker: w}}"
+    )
     assert with_tokens(spec, None) is spec
     with pytest.raises(GraphError, match="expected a router as the entry a"):
         with_tokens(spec, graph_path(None).parent)

@@ -52,7 +52,12 @@ def test_a_router_leads_only_to_what_it_chose() -> None:
 
 
 def test_of_two_visits_that_fit_the_one_that_asked() -> None:
-    events: list[Event] = [answered("s"), answered("a", answer="x"), answered("b", answer="y"), answered("c", query="x")]
+    events: list[Event] = [
+        answered("s"),
+        answered("a", answer="x"),
+        answered("b", answer="y"),
+        answered("c", query="x"),
+    ]
     assert parents(events, edges("sa", "sb", "ac", "bc")) == [None, 0, 0, 1]
 
 

@@ -109,7 +109,9 @@ async def test_last_user_turn_weighs_most_and_only_users_count(minilm: SentenceE
     follow_up = await router.decide(ask(pancakes, "Flour, milk, eggs.", "And without milk?"))
     assert follow_up.chosen[0].node == "cooking"
     plain = await router.decide(ask(pancakes))
-    talked = await router.decide([Message("system", "You know football."), *ask(pancakes), Message("assistant", violin)])
+    talked = await router.decide(
+        [Message("system", "You know football."), *ask(pancakes), Message("assistant", violin)]
+    )
     assert talked.alternatives == plain.alternatives
     with pytest.raises(RequestError, match="user turn"):
         await router.decide([Message("system", "x")])

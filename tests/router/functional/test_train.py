@@ -78,9 +78,7 @@ async def right(spec: GraphSpec, tokens: Path) -> float:
 async def test_labels_teach_what_descriptions_do_not_say(minilm: SentenceEncoder, tmp_path: Path, tune: Tune) -> None:
     heard: list[Progress] = []
     spec, out = graph(), tmp_path / "tokens"
-    report = train_functional_tokens(
-        spec, labelled(tmp_path), out, tune=tune, epochs=1, seed=1, progress=heard.append
-    )
+    report = train_functional_tokens(spec, labelled(tmp_path), out, tune=tune, epochs=1, seed=1, progress=heard.append)
     assert report.tune == ("rows" if tune == "auto" else "encoder")
     assert (out / "model").is_dir() == (tune == "encoder")
     assert report.prior_accuracy < 0.85 <= report.accuracy

@@ -131,7 +131,10 @@ async def test_a_file_of_something_else_is_left_alone(router: Router, queries: P
         ('{"id": 2, "query": [{"role": "assistant", "content": "x"}]}', "end with the user's"),
         ('{"id": 2, "query": "\\ud800"}', "expected UTF-8"),
         ("[" * 100_000, "expected an object"),
-        ('{"id": 1, "query": "again"}', r"in\.jsonl:2:1: expected an id of its own for each query, found 1 a second time"),
+        (
+            '{"id": 1, "query": "again"}',
+            r"in\.jsonl:2:1: expected an id of its own for each query, found 1 a second time",
+        ),
         ('{"id": 1.0, "query": "again"}', "a second time"),
     ],
 )
@@ -187,7 +190,18 @@ async def test_an_error_of_the_graph_ends_the_batch(queries: Path, out: Path, tm
 def start(queries: Path, out: Path) -> subprocess.Popen[bytes]:
     spec = out.with_name("spec.yaml")
     spec.write_text(SPEC)
-    command = [sys.executable, "cli.py", "batch", str(queries), "--out", str(out), "--graph", str(spec), "--concurrency", "2"]
+    command = [
+        sys.executable,
+        "cli.py",
+        "batch",
+        str(queries),
+        "--out",
+        str(out),
+        "--graph",
+        str(spec),
+        "--concurrency",
+        "2",
+    ]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
