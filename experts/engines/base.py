@@ -24,6 +24,7 @@ class Capability(StrEnum):
     ALLOWED_TOKENS = "allowed_tokens"
     ADAPTERS = "adapters"
     EMBED = "embed"
+    LAYERS = "layers"
     HIDDEN_STATES = "hidden_states"
     EXTEND_VOCABULARY = "extend_vocabulary"
 
@@ -82,8 +83,12 @@ class Engine(Protocol):
         """Like ``generate``, piece by piece. Closing the iterator early stops the generation."""
         ...
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[float32]:
-        """Sentence vectors, float32 [len(texts), width], of unit length."""
+    async def embed(self, texts: Sequence[str], layers: bool = False) -> NDArray[float32]:
+        """Sentence vectors, float32 [len(texts), width], of unit length.
+
+        With ``layers`` (the capability of that name) a row is [layers * width]: the unit vectors of the embeddings and
+        of each layer side by side, the sentence vector itself last, all from one forward pass.
+        """
         ...
 
     async def hidden_states(self, requests: Sequence[GenerateRequest]) -> NDArray[float32]:

@@ -41,8 +41,8 @@ class PartialEngine:
         self._lack(Capability.STREAM)
         yield  # makes this an async generator, like the methods that override it
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[float32]:
-        self._lack(Capability.EMBED)
+    async def embed(self, texts: Sequence[str], layers: bool = False) -> NDArray[float32]:
+        self._lack(Capability.LAYERS if layers and Capability.EMBED in self.capabilities else Capability.EMBED)
 
     async def hidden_states(self, requests: Sequence[GenerateRequest]) -> NDArray[float32]:
         self._lack(Capability.HIDDEN_STATES)

@@ -65,5 +65,5 @@ RECIPES: dict[str, Recipe] = {
     "bases": _specialist("bases", 9),
     "calendar": _specialist("calendar", 5),
     "capitals": _specialist("capitals", 3),
-    "generalist": Recipe(generalist_pairs, 81),
+    "generalist": Recipe(generalist_pairs, 16),
 }  # fmt: skip

@@ -17,7 +17,7 @@ from experts.engines.base import Capability, EngineInfo
 from experts.engines.config import LocalWorker
 from experts.engines.local.checkpoint import fingerprint, resolve
 from experts.engines.local.loading import count_parameters, load_model
-from experts.engines.local.pooling import PoolingConfig
+from experts.engines.local.pooling import PoolingConfig, pool
 from experts.engines.partial import PartialEngine
 from experts.engines.prompt import PromptTokenizer
 from experts.engines.requests import TokenId
@@ -66,7 +66,7 @@ class SentenceEncoder(PartialEngine):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        return frozenset({Capability.EMBED})
+        return frozenset({Capability.EMBED, Capability.LAYERS})
 
     @property
     def width(self) -> int:
@@ -82,20 +82,21 @@ class SentenceEncoder(PartialEngine):
     def decode(self, token_ids: Sequence[TokenId]) -> str:
         return self._tokenizer.decode(token_ids)
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[float32]:
+    async def embed(self, texts: Sequence[str], layers: bool = False) -> NDArray[float32]:
         if self._closed:
             raise EngineUnavailable(f"expected an open engine, found {self._name} closed. Start the engine anew")
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self.embed_now, texts)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self.embed_now, texts, layers)
 
     @torch.inference_mode()
-    def embed_now(self, texts: Sequence[str]) -> NDArray[float32]:
+    def embed_now(self, texts: Sequence[str], layers: bool = False) -> NDArray[float32]:
         """Like ``embed``, in the calling thread."""
         prompts = [self._prompt(text) for text in texts]
-        vectors = np.zeros((len(texts), self.width), dtype=np.float32)
+        blocks = 1 + self._model.config.num_hidden_layers if layers else 1
+        vectors = np.zeros((len(texts), blocks * self.width), dtype=np.float32)
         by_length = sorted(range(len(texts)), key=lambda row: len(prompts[row]))
         for start in range(0, len(texts), self._max_batch):
             rows = by_length[start : start + self._max_batch]
-            vectors[rows] = self._encode([prompts[row] for row in rows]).cpu().numpy()
+            vectors[rows] = self._encode([prompts[row] for row in rows], layers).cpu().numpy()
         return vectors
 
     async def close(self) -> None:
@@ -110,18 +111,17 @@ class SentenceEncoder(PartialEngine):
         ids = self._tokenizer.encode(text.lower() if self._pooling.lower_case else text)
         return self._begin + ids[: self._max_length - len(self._begin) - len(self._end)] + self._end
 
-    def _encode(self, prompts: Sequence[tuple[TokenId, ...]]) -> Tensor:
-        """Vectors of one batch, padded on the right, float32 [n, width]."""
+    def _encode(self, prompts: Sequence[tuple[TokenId, ...]], layers: bool) -> Tensor:
+        """Vectors of one batch, padded on the right, float32 [n, width] or [n, layers * width]."""
         longest = max(map(len, prompts))
         device = self._model.device
         ids = torch.tensor([prompt + (0,) * (longest - len(prompt)) for prompt in prompts], device=device)
-        lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)[:, None]
-        mask = None if len(prompts[0]) == longest else (torch.arange(longest, device=device) < lengths)
-        states = self._model(input_ids=ids, attention_mask=None if mask is None else mask.long()).last_hidden_state
-        if self._pooling.mode == "cls":
-            pooled = states[:, 0]
-        elif mask is None:
-            pooled = states.mean(dim=1)
-        else:
-            pooled = (states * mask[:, :, None]).sum(dim=1) / lengths
-        return normalize(pooled.float(), dim=1)
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+        mask = None if len(prompts[0]) == longest else (torch.arange(longest, device=device) < lengths[:, None])
+        found = self._model(
+            input_ids=ids, attention_mask=None if mask is None else mask.long(), output_hidden_states=layers
+        )
+        # The last of the hidden states may lack the final norm, so the sentence vector comes from its own field.
+        states = (*found.hidden_states[:-1], found.last_hidden_state) if layers else (found.last_hidden_state,)
+        pooled = pool(torch.stack(states, dim=1), mask, lengths, self._pooling.mode)
+        return normalize(pooled.float(), dim=-1).flatten(1)

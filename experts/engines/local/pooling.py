@@ -1,13 +1,16 @@
-"""What a sentence-transformers folder says about texts and their vectors."""
+"""What a sentence-transformers folder says about texts and their vectors, and the pooling that it asks for."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from experts.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
 
@@ -47,6 +50,20 @@ class PoolingConfig:
             max_length=sentence.get("max_seq_length"),
             lower_case=bool(sentence.get("do_lower_case")),
         )
+
+
+def pool(states: Tensor, mask: Tensor | None, lengths: Tensor, mode: Literal["mean", "cls"]) -> Tensor:
+    """States of tokens [n, layers, tokens, width] to one vector a layer [n, layers, width].
+
+    Args:
+        mask: true where a token is no padding [n, tokens]; None: nowhere is padding.
+        lengths: tokens of each text [n].
+    """
+    if mode == "cls":
+        return states[:, :, 0]
+    if mask is None:
+        return states.mean(dim=2)
+    return (mask[:, None, None, :].to(states.dtype) @ states)[:, :, 0] / lengths[:, None, None]
 
 
 def _mode(file: Path) -> Literal["mean", "cls"]:

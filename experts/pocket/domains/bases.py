@@ -31,13 +31,13 @@ def _key(value: int) -> str:
 
 
 def _halved(value: int) -> str:
-    """Decimal to binary by halving; the bits gather on the right: ``6:,3:0,1:10,0:110``."""
-    steps, bits = [f"{value}:"], ""
-    while value:
-        value, bit = divmod(value, 2)
+    """Decimal to binary by halving; the bits gather on the right: ``6:,3:0,1:10,0=110``."""
+    steps, rest, bits = [f"{value}:"], value, ""
+    while rest:
+        rest, bit = divmod(rest, 2)
         bits = f"{bit}{bits}"
-        steps.append(f"{value}:{bits}")
-    return ",".join(steps)
+        steps.append(f"{rest}:{bits}" if rest else f"{rest}={bits}")
+    return ",".join(steps) if value else "0=0"
 
 
 def _doubled(value: int) -> str:
@@ -47,8 +47,9 @@ def _doubled(value: int) -> str:
 
 
 def _nibbles_of_digits(value: int) -> str:
-    """Hexadecimal to binary: ``2:0010,a:1010``."""
-    return ",".join(f"{digit}:{int(digit, 16):04b}" for digit in f"{value:x}")
+    """Hexadecimal to binary: ``2:10,a:1010``; the first digit without leading zeros."""
+    first, *others = f"{value:x}"
+    return ",".join((f"{first}:{int(first, 16):b}", *(f"{digit}:{int(digit, 16):04b}" for digit in others)))
 
 
 def _digits_of_nibbles(value: int) -> str:
@@ -89,7 +90,7 @@ def _hexadecimal(rng: Random, value: int) -> dict[str, str]:
 def sample_dec_to_bin(rng: Random, top: int = 256) -> Problem:
     """Decimal to binary."""
     v = _value(rng, top)
-    working = f"{_halved(v)}="
+    working = _halved(v).removesuffix(f"{v:b}")
     return Problem(_decimal(rng, v), f"d{v}>b", f"{v:b}", working, _key(v))
 
 
