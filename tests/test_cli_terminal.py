@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,10 @@ def test_control_c_stops_at_once(spec: Path, tmp_path: Path) -> None:
     queries, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     queries.write_text('{"id": 1, "query": "now"}\n{"id": 2, "query": "later"}\n')
     command = [sys.executable, "cli.py", "batch", str(queries), "--out", str(out), "--graph", str(spec)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(),
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # jobs in the background inherit "ignore"
+    )  # fmt: skip
     while not (out.exists() and out.read_bytes()):  # the second query waits for a minute
         assert process.poll() is None
         time.sleep(0.05)

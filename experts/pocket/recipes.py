@@ -62,8 +62,8 @@ RECIPES: dict[str, Recipe] = {
     "spelling": _specialist("spelling", 9),
     "numerals": _specialist("numerals", 6),
     "logic": _specialist("logic", 5),
-    "bases": _specialist("bases", 9),
+    "bases": _specialist("bases", 8),
     "calendar": _specialist("calendar", 5),
     "capitals": _specialist("capitals", 3),
-    "generalist": Recipe(generalist_pairs, 16),
+    "generalist": Recipe(generalist_pairs, 9),
 }  # fmt: skip

@@ -55,9 +55,11 @@ def _finished(document: Document, sources: Sources) -> GraphSpec:
     located = (finding.located(document.positions) for finding in findings)
     problems += (problem for problem in located if problem.where not in known)
     if spec is None or problems:
-        once = {(p.where, p.expected, p.found): p for p in reversed(problems)}.values()  # an alias repeats its anchor's
+        # An alias repeats its anchor's problems; the first of each stays.
+        once = [*{(p.where, p.expected, p.found): p for p in reversed(problems)}.values()]
+        once.reverse()
         order = {file: index for index, file in enumerate(sources.files.values())}
-        raise SpecError(tuple(sorted([*once][::-1], key=lambda problem: _place(problem, order)))) from None
+        raise SpecError(tuple(sorted(once, key=lambda problem: _place(problem, order)))) from None
     return spec
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from experts import pocket
@@ -52,6 +53,14 @@ def check_files(folder: Path) -> None:
             "Convert it: save_pretrained() of transformers writes safetensors"
         )
     raise CheckpointError(f"expected {', '.join(missing)} in {folder}, found no such file. Complete the checkpoint")
+
+
+def check_complete(missing: Iterable[str], folder: Path) -> None:
+    """Raises CheckpointError if weights are missing."""
+    if names := sorted(missing):
+        raise CheckpointError(
+            f"expected all weights of the model in {folder}, found none for {', '.join(names[:5])}. Complete the checkpoint"
+        )
 
 
 def fingerprint(folder: Path) -> str:

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from experts.engines.local import qwen3
+from experts.engines.local.checkpoint import check_complete
 from experts.errors import CheckpointError, EngineError
 
 # transformers changes process-wide state (default dtype and device) while it loads.
@@ -53,11 +54,7 @@ def load_model(
             )  # fmt: skip
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"expected a model that transformers can load in {folder}, found: {error}") from error
-    if missing := sorted(name for name in report["missing_keys"] if not name.startswith(optional)):
-        raise CheckpointError(
-            f"expected all weights of the model in {folder}, found none for {', '.join(missing[:5])}. "
-            "Complete the checkpoint"
-        )
+    check_complete([name for name in report["missing_keys"] if not name.startswith(optional)], folder)
     return _placed(model, device)
 
 

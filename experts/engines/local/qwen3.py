@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from experts.engines.local.checkpoint import check_complete
 from experts.errors import CheckpointError
 
 _PLAIN = {"hidden_act": "silu", "attention_bias": False, "use_sliding_window": False}
@@ -50,9 +51,11 @@ def load(folder: Path, *, dtype: torch.dtype) -> Qwen3:
         model = Qwen3(config)
         if config.tie_word_embeddings:
             weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
-        model.load_state_dict({name: weight.to(dtype) for name, weight in weights.items()}, assign=True)
-    except (OSError, RuntimeError, SafetensorError, AttributeError) as error:
+        found = {name: weight.to(dtype) for name, weight in weights.items()}
+        missing = model.load_state_dict(found, strict=False, assign=True).missing_keys
+    except (OSError, RuntimeError, SafetensorError, AttributeError, KeyError) as error:
         raise CheckpointError(f"expected the weights of a Qwen3 in {folder}, found: {error}") from error
+    check_complete(missing, folder)
     if config.tie_word_embeddings:
         model.lm_head.weight = model.model.embed_tokens.weight
     return model
@@ -217,6 +220,10 @@ class Qwen3(nn.Module):
     @property
     def base_model(self) -> Backbone:
         return self.model
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.lm_head.weight.dtype
 
     @property
     def device(self) -> torch.device:

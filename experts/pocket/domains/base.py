@@ -26,6 +26,7 @@ class Problem:
         answer: the exact answer shown to the user.
         working: what the specialist writes before the answer, ending in ``=``; empty if it answers at once.
         key: the identity that is held out; two problems that give each other away share one key.
+        elementary: one of the few facts that everything else is made of; always in training, never in a test.
     """
 
     slots: Mapping[str, str]
@@ -33,6 +34,7 @@ class Problem:
     answer: str
     working: str = ""
     key: str = ""
+    elementary: bool = False
 
     @property
     def response(self) -> str:
@@ -41,8 +43,8 @@ class Problem:
 
     @property
     def split(self) -> Split:
-        """The split that this problem belongs to, a function of its key alone."""
-        return split_of(self.key or self.canonical)
+        """The split that this problem belongs to, a function of its key alone unless it is elementary."""
+        return "train" if self.elementary else split_of(self.key or self.canonical)
 
 
 @dataclass(frozen=True)

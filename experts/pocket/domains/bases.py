@@ -26,8 +26,9 @@ def _value(rng: Random, top: int) -> int:
     return rng.randrange(256)
 
 
-def _key(value: int) -> str:
-    return f"base {value}"
+def _held_out(value: int) -> tuple[str, bool]:
+    """Key, and whether elementary: a value is held out in all six tasks, but the sixteen digits must be known."""
+    return f"base {value}", value < 16
 
 
 def _halved(value: int) -> str:
@@ -91,38 +92,38 @@ def sample_dec_to_bin(rng: Random, top: int = 256) -> Problem:
     """Decimal to binary."""
     v = _value(rng, top)
     working = _halved(v).removesuffix(f"{v:b}")
-    return Problem(_decimal(rng, v), f"d{v}>b", f"{v:b}", working, _key(v))
+    return Problem(_decimal(rng, v), f"d{v}>b", f"{v:b}", working, *_held_out(v))
 
 
 def sample_dec_to_hex(rng: Random, top: int = 256) -> Problem:
     """Decimal to hexadecimal."""
     v = _value(rng, top)
-    return Problem(_decimal(rng, v), f"d{v}>h", f"{v:x}", f"{_halved(v)}>{_digits_of_nibbles(v)}=", _key(v))
+    return Problem(_decimal(rng, v), f"d{v}>h", f"{v:x}", f"{_halved(v)}>{_digits_of_nibbles(v)}=", *_held_out(v))
 
 
 def sample_bin_to_dec(rng: Random, top: int = 256) -> Problem:
     """Binary to decimal."""
     v = _value(rng, top)
     working = f"{_doubled(v)}="
-    return Problem(_binary(rng, v), f"b{v:b}>d", str(v), working, _key(v))
+    return Problem(_binary(rng, v), f"b{v:b}>d", str(v), working, *_held_out(v))
 
 
 def sample_bin_to_hex(rng: Random, top: int = 256) -> Problem:
     """Binary to hexadecimal."""
     v = _value(rng, top)
-    return Problem(_binary(rng, v), f"b{v:b}>h", f"{v:x}", f"{_digits_of_nibbles(v)}=", _key(v))
+    return Problem(_binary(rng, v), f"b{v:b}>h", f"{v:x}", f"{_digits_of_nibbles(v)}=", *_held_out(v))
 
 
 def sample_hex_to_dec(rng: Random, top: int = 256) -> Problem:
     """Hexadecimal to decimal."""
     v = _value(rng, top)
-    return Problem(_hexadecimal(rng, v), f"h{v:x}>d", str(v), f"{_nibbles_of_digits(v)}>{_doubled(v)}=", _key(v))
+    return Problem(_hexadecimal(rng, v), f"h{v:x}>d", str(v), f"{_nibbles_of_digits(v)}>{_doubled(v)}=", *_held_out(v))
 
 
 def sample_hex_to_bin(rng: Random, top: int = 256) -> Problem:
     """Hexadecimal to binary."""
     v = _value(rng, top)
-    return Problem(_hexadecimal(rng, v), f"h{v:x}>b", f"{v:b}", f"{_nibbles_of_digits(v)}=", _key(v))
+    return Problem(_hexadecimal(rng, v), f"h{v:x}>b", f"{v:b}", f"{_nibbles_of_digits(v)}=", *_held_out(v))
 
 
 _SAMPLERS: dict[str, Callable[..., Problem]] = {

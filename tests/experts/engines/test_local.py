@@ -206,9 +206,10 @@ async def test_hidden_states(any_engine: LocalEngine) -> None:
     states = await any_engine.hidden_states(requests)
     assert states.dtype == np.float32
     assert states.shape == (3, 32)
+    oracle = AutoModelForCausalLM.from_pretrained(any_engine.info.model)
     for request, state in zip(requests, states, strict=True):
         with torch.inference_mode():
-            output = any_engine.model(torch.tensor([any_engine.render(request)]), output_hidden_states=True)
+            output = oracle(torch.tensor([any_engine.render(request)]), output_hidden_states=True)
         np.testing.assert_allclose(state, output.hidden_states[-1][0, -1].numpy(), atol=1e-5)
     assert (await any_engine.hidden_states([])).shape == (0, 32)
 
@@ -350,13 +351,13 @@ class TestWrongCheckpoints:
 
     def test_damaged_weights(self, folder: Path) -> None:
         (folder / "model.safetensors").write_bytes(b"\x00" * 100)
-        with pytest.raises(CheckpointError, match="transformers can load"):
+        with pytest.raises(CheckpointError, match=r"transformers can load|weights of a Qwen3"):
             self.load(folder)
 
     def test_weights_of_another_shape(self, folder: Path) -> None:
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 40}))
-        with pytest.raises(CheckpointError, match="transformers can load"):
+        with pytest.raises(CheckpointError, match=r"transformers can load|weights of a Qwen3"):
             self.load(folder)
 
     def test_no_tokenizer(self, folder: Path) -> None:
