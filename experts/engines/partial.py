@@ -42,7 +42,7 @@ class PartialEngine:
         yield  # makes this an async generator, like the methods that override it
 
     async def embed(self, texts: Sequence[str], layers: bool = False) -> NDArray[float32]:
-        self._lack(Capability.LAYERS if layers and Capability.EMBED in self.capabilities else Capability.EMBED)
+        self._lack(Capability.LAYERS if layers else Capability.EMBED)
 
     async def hidden_states(self, requests: Sequence[GenerateRequest]) -> NDArray[float32]:
         self._lack(Capability.HIDDEN_STATES)

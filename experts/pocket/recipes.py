@@ -65,5 +65,6 @@ RECIPES: dict[str, Recipe] = {
     "bases": _specialist("bases", 8),
     "calendar": _specialist("calendar", 5),
     "capitals": _specialist("capitals", 3),
+    # A specialist's budget. To stand fairly against the graph it needs the budget of all the others together, 84 million.
     "generalist": Recipe(generalist_pairs, 9),
 }  # fmt: skip

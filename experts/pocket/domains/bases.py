@@ -49,7 +49,7 @@ def _doubled(value: int) -> str:
 
 def _nibbles_of_digits(value: int) -> str:
     """Hexadecimal to binary: ``2:10,a:1010``; the first digit without leading zeros."""
-    first, *others = f"{value:x}"
+    first, *others = list(f"{value:x}")
     return ",".join((f"{first}:{int(first, 16):b}", *(f"{digit}:{int(digit, 16):04b}" for digit in others)))
 
 
