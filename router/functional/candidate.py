@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Candidate:
     """A head, the model that it fits, and its logits: ``calibration`` of rows that it was not fitted on (with their
-    labels), ``validation`` of the validation rows, ``off_topic`` of rows that belong to no node."""
+    labels), ``validation`` of the validation rows, ``off_topic`` of rows that belong to no node.
+
+    The head may have learnt from the validation rows once they had scored the one that had not.
+    """
 
     tune: Literal["rows", "encoder"]
     head: TokenHead
@@ -69,7 +72,7 @@ def write_tokens(
     best.head.save(out)
     tokens = TokensFile(
         backbone="encoder", tokens=token_texts(data.targets, {}), temperature=temperature, threshold=threshold,
-        fingerprint=best.fingerprint, report=report, created_with=_program(),
+        fingerprint=best.fingerprint, layers=best.head.layers, report=report, created_with=_program(),
         descriptions={target.node: description_hash(target.description, target.examples) for target in data.targets},
     )  # fmt: skip
     save_tokens(tokens, out)

@@ -30,7 +30,7 @@ MAX_ALTERNATIVES = 20  # listed in a decision, besides the chosen nodes
 class _EmbedsNow(Protocol):
     """An engine that can also embed in the calling thread."""
 
-    def embed_now(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
+    def embed_now(self, texts: Sequence[str], layers: bool = False) -> NDArray[np.float32]: ...
 
 
 class EncoderRouter:
@@ -41,14 +41,15 @@ class EncoderRouter:
 
     def __init__(
         self, engine: Engine, nodes: Sequence[NodeId], tokens: Mapping[NodeId, str], rows: Rows, temperature: float,
-        threshold: float,
+        threshold: float, layers: int = 1,
     ) -> None:  # fmt: skip
-        """Args: see `encoder_router`; ``rows`` are those of ``nodes``, in their order."""
+        """Args: see `encoder_router`; ``rows`` are those of ``nodes``, in their order, and read ``layers`` states."""
         self._engine = engine
         self._nodes = tuple(nodes)
         self._tokens = tuple(tokens[node] for node in nodes)
         self._rows = Rows(rows.weights / temperature, rows.bias / temperature)
         self._threshold = threshold
+        self._layers = layers
 
     async def decide(
         self, messages: Sequence[Message], *, fan_out: int = 1, threshold: float | None = None
@@ -61,8 +62,10 @@ class EncoderRouter:
         """
         turns = user_turns(messages)
         engine = self._engine
-        vectors = engine.embed_now(turns) if isinstance(engine, _EmbedsNow) else await engine.embed(turns)
-        return self._decision(turns, self._rows.weights @ blend(vectors) + self._rows.bias, fan_out, threshold)
+        every = self._layers > 1
+        vectors = engine.embed_now(turns, every) if isinstance(engine, _EmbedsNow) else await engine.embed(turns, every)
+        logits = self._rows.weights @ blend(vectors, self._layers) + self._rows.bias
+        return self._decision(turns, logits, fan_out, threshold)
 
     async def decide_many(
         self, dialogues: Sequence[Sequence[Message]], *, threshold: float | None = None
@@ -70,7 +73,7 @@ class EncoderRouter:
         """See `FunctionalRouter.decide_many`."""
         if not dialogues:
             return []
-        logits = self._rows.logits(await encode_dialogues(self._engine, dialogues))
+        logits = self._rows.logits(await encode_dialogues(self._engine, dialogues, self._layers))
         return [
             self._decision(user_turns(messages), row, 1, threshold)
             for messages, row in zip(dialogues, logits, strict=True)
@@ -115,17 +118,26 @@ async def encoder_router(
             "that they were trained for, or train them for this one"
         )
     check_model(tokens, engine.info, folder)
-    head = TokenHead.load(folder, tuple(tokens.tokens))
-    new = await encode_targets([target for target in targets if target.node not in tokens.tokens], engine)
+    if tokens.layers > 1:
+        require(engine, Capability.LAYERS)
+    head = TokenHead.load(folder, tuple(tokens.tokens), tokens.layers)
+    unknown = [target for target in targets if target.node not in tokens.tokens]
+    new = await encode_targets(unknown, engine, layers=tokens.layers > 1)
     nodes = [target.node for target in targets]
     threshold = tokens.threshold if node.threshold is None else node.threshold
     return EncoderRouter(
-        engine, nodes, token_texts(targets, tokens.tokens), head.rows_for(nodes, new), tokens.temperature, threshold
-    )
+        engine, nodes, token_texts(targets, tokens.tokens), head.rows_for(nodes, new), tokens.temperature, threshold,
+        tokens.layers,
+    )  # fmt: skip
 
 
-async def encode_targets(targets: Sequence[Target], engine: Engine) -> dict[NodeId, NodeVectors]:
-    """Vectors of descriptions and examples, all in one batched call. A node without a description goes by its name."""
+async def encode_targets(
+    targets: Sequence[Target], engine: Engine, *, layers: bool = False
+) -> dict[NodeId, NodeVectors]:
+    """Vectors of descriptions and examples, all in one batched call; with ``layers``, of every layer side by side.
+
+    A node without a description goes by its name.
+    """
     import numpy as np
 
     if not targets:
@@ -135,5 +147,7 @@ async def encode_targets(targets: Sequence[Target], engine: Engine) -> dict[Node
         for target in targets
         for text in (target.description.strip() or target.node.replace("_", " "), *target.examples)
     ]
-    parts = np.split(await engine.embed(texts), np.cumsum([1 + len(target.examples) for target in targets])[:-1])
+    parts = np.split(
+        await engine.embed(texts, layers), np.cumsum([1 + len(target.examples) for target in targets])[:-1]
+    )
     return {target.node: NodeVectors(part[0], part[1:]) for target, part in zip(targets, parts, strict=True)}

@@ -2,9 +2,9 @@
 
 Minimises ``sum cross-entropy + lambda * (||E - E0||^2 + ||b - b0||^2)``, which is convex, with L-BFGS. ``E0`` is the
 prior ("Re-Initialization Token Learning" adds ``0.01 * ||W - W0||``; here lambda is chosen by cross-validation, the
-prior itself, lambda = infinity, included). Of all lambdas whose loss is within one standard error of the least, the
-strongest is taken (the rule of Breiman et al., "Classification and Regression Trees"). So a few labels do no harm: they
-move the rows only if the rows then predict labels that were left out clearly better.
+prior itself, lambda = infinity, included). The lambda with the least loss is taken if the prior's loss is more than
+one standard error above it (after the rule of Breiman et al., "Classification and Regression Trees"). So a few labels
+do no harm: they move the rows only if the rows then predict labels that were left out clearly better.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ LAMBDAS = (math.inf, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 _FOLDS = 5
 _STEPS = 200
 _FEWEST = 10  # labels under which a standard error says nothing
+_ASIDE_WEIGHT = 0.3  # of a row that is not scored, relative to one that is
+_TOLERANCE = 1e-6  # change of the loss, in nats a row, under which a fit ends
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,21 @@ class Rows:
         """features [m, d] -> logits [m, n]."""
         logits: NDArray[np.float32] = features @ self.weights.T + self.bias
         return logits
+
+
+@dataclass(frozen=True)
+class Asides:
+    """Rows that are learnt from, at less weight, but not scored: other views of the labelled rows, and examples.
+
+    Attributes:
+        features: h, float32 [k, d].
+        labels: row numbers [k].
+        of: the labelled row that each is a view of, which shares its fold; -1: none, always learnt from.
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.integer]
+    of: NDArray[np.integer]
 
 
 @dataclass(frozen=True)
@@ -59,6 +76,7 @@ def fit_rows(
     labels: NDArray[np.integer],
     prior: Rows,
     *,
+    asides: Asides | None = None,
     lambdas: Sequence[float] = LAMBDAS,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
@@ -69,36 +87,46 @@ def fit_rows(
         features: h, float32 [m, d].
         labels: row numbers [m].
         prior: E0 and b0, already on the scale of logits that suits the features.
+        asides: more rows to learn from.
         lambdas: candidates, strongest first; one is taken as it is. With fewer than ten labels it is the first.
         seed: of the folds.
         progress: told the share done.
     """
     import numpy as np
 
-    folds = _folds(np.asarray(labels), seed)
+    labels = np.asarray(labels, np.int64)
+    folds = _folds(labels, seed)
     count = int(folds.max()) + 1 if len(folds) else 0
+    inputs, targets, fold_of = features, labels, folds
+    if asides is not None:
+        inputs = np.concatenate([features, asides.features])
+        targets = np.concatenate([labels, asides.labels])
+        fold_of = np.concatenate([folds, np.append(folds, -1)[asides.of]])
+    weights = np.where(np.arange(len(targets)) < len(labels), 1.0, _ASIDE_WEIGHT).astype(np.float32)
     held_out = {strength: np.empty((len(labels), len(prior.bias)), np.float32) for strength in lambdas}
     for fold in range(count):
-        inside, outside = folds != fold, folds == fold
+        inside, outside = fold_of != fold, folds == fold
+        learnt = inputs[inside], targets[inside], weights[inside]
         rows = prior
         for strength in lambdas:
-            rows = _descend(features[inside], labels[inside], prior, strength, start=rows)
+            rows = _descend(*learnt, prior, strength, start=rows)
             held_out[strength][outside] = rows.logits(features[outside])
         if progress:
             progress((fold + 1) / (count + 1))
-    best = _strongest_good(held_out, np.asarray(labels)) if len(labels) >= _FEWEST else lambdas[0]
-    rows = _descend(features, labels, prior, best, start=prior)
+    best = _clearly_best(held_out, labels) if len(labels) >= _FEWEST else lambdas[0]
+    rows = _descend(inputs, targets, weights, prior, best, start=prior)
     if progress:
         progress(1.0)
     return FittedRows(rows, best, held_out[best])
 
 
-def _strongest_good(held_out: Mapping[float, NDArray[np.float32]], labels: NDArray[np.integer]) -> float:
-    """The first lambda whose loss is at most one standard error (of the paired difference) above the least loss."""
+def _clearly_best(held_out: Mapping[float, NDArray[np.float32]], labels: NDArray[np.integer]) -> float:
+    """The lambda with the least loss, if the first one's is more than a standard error (of the paired difference) above
+    it; else the first."""
     losses = {strength: row_losses(logits, labels) for strength, logits in held_out.items()}
-    least = min(losses.values(), key=lambda loss: float(loss.mean()))
-    excess = {strength: loss - least for strength, loss in losses.items()}
-    return next(s for s, gap in excess.items() if gap.mean() <= gap.std() / math.sqrt(len(gap)))
+    first, best = next(iter(losses)), min(losses, key=lambda strength: float(losses[strength].mean()))
+    excess = losses[first] - losses[best]
+    return best if excess.mean() > excess.std() / math.sqrt(len(excess)) else first
 
 
 def _folds(labels: NDArray[np.integer], seed: int) -> NDArray[np.integer]:
@@ -113,23 +141,27 @@ def _folds(labels: NDArray[np.integer], seed: int) -> NDArray[np.integer]:
 
 
 def _descend(
-    features: NDArray[np.float32], labels: NDArray[np.integer], prior: Rows, strength: float, *, start: Rows
-) -> Rows:
+    features: NDArray[np.float32], labels: NDArray[np.integer], weights: NDArray[np.float32], prior: Rows,
+    strength: float, *, start: Rows,
+) -> Rows:  # fmt: skip
     import numpy as np
     import torch
 
     if math.isinf(strength) or not len(labels):
         return prior
     inputs = torch.from_numpy(np.ascontiguousarray(features, np.float32))
-    targets = torch.from_numpy(np.asarray(labels, np.int64))
+    targets, importance = torch.from_numpy(labels), torch.from_numpy(weights)
     anchors = [torch.from_numpy(prior.weights.copy()), torch.from_numpy(prior.bias.copy())]
     free = [torch.from_numpy(values.copy()).requires_grad_() for values in (start.weights, start.bias)]
     # The loss is convex and smooth, so the strong Wolfe line search needs no learning rate.
-    optimiser = torch.optim.LBFGS(free, max_iter=_STEPS, tolerance_change=1e-7, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS(
+        free, max_iter=_STEPS, tolerance_change=_TOLERANCE * len(labels), line_search_fn="strong_wolfe"
+    )
 
     def loss() -> torch.Tensor:
         optimiser.zero_grad()
-        fit = torch.nn.functional.cross_entropy(inputs @ free[0].T + free[1], targets, reduction="sum")
+        losses = torch.nn.functional.cross_entropy(inputs @ free[0].T + free[1], targets, reduction="none")
+        fit = losses @ importance
         distance = sum(((value - anchor) ** 2).sum() for value, anchor in zip(free, anchors, strict=True))
         total = fit + strength * distance
         total.backward()  # type: ignore[no-untyped-call]

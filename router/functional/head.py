@@ -28,8 +28,9 @@ class TokenHead:
 
     Attributes:
         nodes: in the order of the rows.
-        rows: E / sqrt(d) and b, so that one product gives the logits.
-        start: the prior rows of the same nodes, E0 / sqrt(d) and b0.
+        rows: E / sqrt(d) and b, so that one product gives the logits. Trained rows may read every layer: then d is
+            layers * width, the sentence vector's part last.
+        start: the prior rows of the same nodes, E0 / sqrt(width) and b0; they read the sentence vector alone.
         prior: makes rows from descriptions.
     """
 
@@ -46,10 +47,20 @@ class TokenHead:
         rows = Rows(*prior.rows(known))
         return cls(tuple(vectors), rows, rows, prior)
 
+    @property
+    def width(self) -> int:
+        """Length of a sentence vector."""
+        return len(self.prior.description_centre)
+
+    @property
+    def layers(self) -> int:
+        """How many unit vectors side by side the rows read."""
+        return int(self.rows.weights.shape[1] // self.width)
+
     def rows_for(self, nodes: Sequence[NodeId], new: Mapping[NodeId, NodeVectors]) -> Rows:
         """Rows [len(nodes), d] of targets in the given order; those in ``new`` get a row from their description.
 
-        Trained rows score queries higher than their prior did, so a new row's bias rises by as much as the best trained
+        The vectors in ``new`` are of as many layers as the rows read. A new row reads the sentence vector alone. Trained rows score queries higher than their prior did, so a new row's bias rises by as much as the best trained
         score did at the new node's own vectors.
         """
         import numpy as np
@@ -63,7 +74,8 @@ class TokenHead:
         fresh = [i for i, node in enumerate(nodes) if node in new]
         if fresh:
             vectors = [new[nodes[i]] for i in fresh]
-            weights[fresh], bias[fresh] = self.prior.rows(vectors)
+            weights[fresh] = 0
+            weights[fresh, -self.width :], bias[fresh] = self.prior.rows([node.last(self.width) for node in vectors])
             bias[fresh] += self._rise(vectors)
         return Rows(weights, bias)
 
@@ -73,7 +85,7 @@ class TokenHead:
 
         own = [np.concatenate([node.description[None], node.examples]) for node in nodes]
         every = np.concatenate(own)
-        rises = self.rows.logits(every).max(1) - self.start.logits(every).max(1)
+        rises = self.rows.logits(every).max(1) - self.start.logits(every[:, -self.width :]).max(1)
         ends = np.cumsum([len(vectors) for vectors in own])
         return np.array([max(part.mean(), 0.0) for part in np.split(rises, ends[:-1])], np.float32)
 
@@ -83,18 +95,17 @@ class TokenHead:
         from safetensors.numpy import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
-        root = np.float32(math.sqrt(self.rows.weights.shape[1]))
         tensors = {
-            "rows": self.rows.weights * root, "bias": self.rows.bias,
-            "prior": self.start.weights * root, "prior_bias": self.start.bias,
+            "rows": self.rows.weights * _root(self.rows.weights), "bias": self.rows.bias,
+            "prior": self.start.weights * _root(self.start.weights), "prior_bias": self.start.bias,
             "description_centre": self.prior.description_centre, "example_centre": self.prior.example_centre,
             "slope": np.array([self.prior.slope], np.float32), "precision": self.prior.precision,
         }  # fmt: skip
         save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / ROWS_NAME)
 
     @classmethod
-    def load(cls, folder: Path, nodes: Sequence[NodeId]) -> TokenHead:
-        """Reads the rows of a tokens folder, in the order of the nodes of its ``TokensFile``.
+    def load(cls, folder: Path, nodes: Sequence[NodeId], layers: int = 1) -> TokenHead:
+        """Reads the rows of a tokens folder, in the order of the nodes of its ``TokensFile``, which says the layers.
 
         Raises:
             TokenHeadError: the file is missing or damaged, or does not have a row for each node.
@@ -109,9 +120,9 @@ class TokenHead:
         except (OSError, SafetensorError) as error:
             raise TokenHeadError(f"{path}: expected functional tokens, found {error}. Train them again") from error
         count = len(nodes)
-        width = tensors["rows"].shape[-1] if "rows" in tensors else 0
+        width = tensors["prior"].shape[-1] if "prior" in tensors else 0
         shapes = {
-            "rows": (count, width), "bias": (count,), "prior": (count, width), "prior_bias": (count,),
+            "rows": (count, layers * width), "bias": (count,), "prior": (count, width), "prior_bias": (count,),
             "description_centre": (width,), "example_centre": (width,), "slope": (1,), "precision": (width, width),
         }  # fmt: skip
         for name, shape in shapes.items():
@@ -122,12 +133,18 @@ class TokenHead:
                     f"{path}: expected {name} as finite float32 {list(shape)}, found {what}. Train the tokens again"
                 )
         values: dict[str, NDArray[np.float32]] = tensors
-        root = np.float32(math.sqrt(width))
         prior = Prior(
             values["description_centre"], values["example_centre"], float(values["slope"][0]), values["precision"]
         )
         rows, start = (
-            Rows((values[name] / root).astype(np.float32), values[bias])
+            Rows((values[name] / _root(values[name])).astype(np.float32), values[bias])
             for name, bias in (("rows", "bias"), ("prior", "prior_bias"))
         )
         return cls(tuple(nodes), rows, start, prior)
+
+
+def _root(rows: NDArray[np.float32]) -> np.float32:
+    """sqrt(d) of rows [n, d]."""
+    import numpy as np
+
+    return np.float32(math.sqrt(rows.shape[1]))

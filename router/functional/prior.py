@@ -35,6 +35,10 @@ class NodeVectors:
     description: NDArray[np.float32]
     examples: NDArray[np.float32]
 
+    def last(self, width: int) -> NodeVectors:
+        """The last ``width`` dimensions: the sentence vectors, where those of all layers stand side by side."""
+        return NodeVectors(self.description[-width:], self.examples[:, -width:])
+
 
 @dataclass(frozen=True)
 class Prior:

@@ -57,6 +57,9 @@ class TokensFile(BaseModel):
     fingerprint: str | None = Field(
         None, description="EngineInfo.fingerprint of the model that the tokens fit; None: unknown"
     )
+    layers: int = Field(
+        1, ge=1, description="pooled states that a row reads: 1, the sentence vector; else every layer's too (encoder)"
+    )
     descriptions: dict[NodeId, str] = Field(
         default_factory=dict, description="node -> description_hash of what its prior was made from"
     )

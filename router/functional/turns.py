@@ -29,22 +29,27 @@ def user_turns(messages: Sequence[Message]) -> list[str]:
     return turns[-_TURNS:]
 
 
-def blend(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The vector of unit length [d] of a dialogue whose turns have the vectors [turns, d]."""
+def blend(vectors: NDArray[np.float32], layers: int = 1) -> NDArray[np.float32]:
+    """The vector [d] of a dialogue whose turns have the vectors [turns, d], each of ``layers`` unit vectors side by
+    side; so is the result."""
     import numpy as np
 
     if len(vectors) == 1:
         only: NDArray[np.float32] = vectors[0]
         return only
     weights = np.array([_FADE**age for age in range(len(vectors))][::-1], np.float32)
-    mixed: NDArray[np.float32] = weights @ vectors
-    return mixed / np.float32(max(float(np.linalg.norm(mixed)), 1e-12))
+    mixed = (weights @ vectors).reshape(layers, -1)
+    blended: NDArray[np.float32] = mixed / np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), np.float32(1e-12))
+    return blended.ravel()
 
 
-async def encode_dialogues(engine: Engine, dialogues: Sequence[Sequence[Message]]) -> NDArray[np.float32]:
-    """Vectors [n, d] of dialogues (at least one), all turns in one batched call."""
+async def encode_dialogues(
+    engine: Engine, dialogues: Sequence[Sequence[Message]], layers: int = 1
+) -> NDArray[np.float32]:
+    """Vectors [n, d] of dialogues (at least one), all turns in one batched call; of every layer if ``layers`` > 1."""
     import numpy as np
 
     turns = [user_turns(messages) for messages in dialogues]
-    vectors = await engine.embed([turn for dialogue in turns for turn in dialogue])
-    return np.stack([blend(part) for part in np.split(vectors, np.cumsum([len(dialogue) for dialogue in turns])[:-1])])
+    vectors = await engine.embed([turn for dialogue in turns for turn in dialogue], layers=layers > 1)
+    parts = np.split(vectors, np.cumsum([len(dialogue) for dialogue in turns])[:-1])
+    return np.stack([blend(part, layers) for part in parts])

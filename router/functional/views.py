@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
+
+from experts.engines.requests import Message
 
 _OPTIONS = re.compile(r"\n\s*\(?A[.):]\s.*", re.DOTALL)
 _PLAIN_SHARE = 0.7  # views that are the whole query
@@ -20,14 +22,31 @@ class Labelled:
     labels: Sequence[int]
 
 
+def stem(text: str) -> str:
+    """A multiple-choice question without its options; any other text, and one that is options only, as it is."""
+    return _OPTIONS.sub("", text) or text
+
+
+def stems(dialogues: Sequence[Sequence[Message]]) -> tuple[list[tuple[Message, ...]], list[int]]:
+    """The dialogues whose user turns have options, without the options; and which of ``dialogues`` they are."""
+    found: list[tuple[Message, ...]] = []
+    of: list[int] = []
+    for number, messages in enumerate(dialogues):
+        short = tuple(replace(m, content=stem(m.content)) if m.role == "user" else m for m in messages)
+        if short != tuple(messages):
+            found.append(short)
+            of.append(number)
+    return found, of
+
+
 def view(text: str, random: Random) -> str:
     """The text, or a part of it that should lead to the same node."""
     if random.random() < _PLAIN_SHARE:
         return text
-    stem = _OPTIONS.sub("", text) or text
-    words = stem.split()
+    asked = stem(text)
+    words = asked.split()
     if len(words) < _MIN_HALVED_WORDS or random.random() < 0.5:
-        return stem
+        return asked
     half = len(words) // 2
     return " ".join(words[half:] if random.random() < 0.5 else words[:half])
 

@@ -212,6 +212,7 @@ class EngineConformance:
     async def test_lacking_capabilities_are_refused(self, engine: Engine) -> None:
         calls = {
             Capability.EMBED: lambda: engine.embed(["a"]),
+            Capability.LAYERS: lambda: engine.embed(["a"], layers=True),
             Capability.HIDDEN_STATES: lambda: engine.hidden_states([ASK]),
             Capability.EXTEND_VOCABULARY: lambda: engine.extend_vocabulary({"<x>": np.zeros(4, dtype=np.float32)}),
         }

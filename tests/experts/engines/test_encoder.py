@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModel, BertConfig, BertModel, PreTrainedTokenizerFast
 
+from experts.engines.base import Capability
 from experts.engines.config import LocalWorker
 from experts.engines.factory import create_engine
 from experts.engines.local import checkpoint, minilm
@@ -81,6 +82,22 @@ async def test_equals_plain_computation(encoder: SentenceEncoder, folder: Path) 
     assert (await encoder.embed([])).shape == (0, 16)
 
 
+@pytest.mark.asyncio
+async def test_layers_are_the_unit_vectors_of_every_hidden_state(encoder: SentenceEncoder, folder: Path) -> None:
+    assert Capability.LAYERS in encoder.capabilities
+    vectors = await encoder.embed(TEXTS, layers=True)
+    model = AutoModel.from_pretrained(folder).eval()
+    for text, vector in zip(TEXTS, vectors, strict=True):
+        with torch.inference_mode():
+            states = model(torch.tensor([ids_of(text)]), output_hidden_states=True).hidden_states
+        means = np.stack([state[0].numpy().mean(0) for state in states])
+        expected = means / np.linalg.norm(means, axis=1, keepdims=True)
+        np.testing.assert_allclose(vector, expected.ravel(), atol=1e-6)
+    np.testing.assert_allclose(vectors[:, -encoder.width :], encoder.embed_now(TEXTS), atol=1e-6)
+    assert vectors.dtype == np.float32
+    assert (await encoder.embed([], layers=True)).shape == (0, 3 * encoder.width)
+
+
 def test_cls_pooling_length_and_lower_case(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "m")
     modules = [{"type": "sentence_transformers.models.Pooling", "path": "pool"}]
@@ -93,6 +110,9 @@ def test_cls_pooling_length_and_lower_case(folder: Path, tmp_path: Path) -> None
     model = AutoModel.from_pretrained(folder).eval()
     expected = plain(model, [[2, WORDS.index("three"), WORDS.index("four"), 3]], "cls")
     np.testing.assert_allclose(encoder.embed_now(["THREE four five one"]), expected, atol=1e-6)
+    layers = encoder.embed_now(["THREE four five one", "two"], layers=True)
+    assert layers.shape == (2, 3 * 16)
+    np.testing.assert_allclose(layers[:1, -16:], expected, atol=1e-6)
     assert encoder.info.context_length == 4
     asyncio.run(encoder.close())
 

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from experts.engines.base import Capability
+from experts.engines.partial import PartialEngine
 from experts.engines.requests import Message
-from experts.errors import RequestError
+from experts.errors import CapabilityError, RequestError
 from router.errors import TokenHeadError
 from router.functional import Decision, FunctionalRouter, Target, functional_router
 from router.functional.encoder import MAX_ALTERNATIVES, EncoderRouter, encode_targets
 from router.functional.fit import Rows, fit_rows
 from router.functional.head import TokenHead
-from router.functional.tokens_file import TokensFile, save_tokens
+from router.functional.layers import LayerScale
+from router.functional.tokens_file import TokensFile, load_tokens, save_tokens
 from router.functional.turns import blend
 from router.spec.models import RouterNode
 from router.types import NodeId, WorkerId
@@ -57,17 +60,23 @@ async def answers(router: FunctionalRouter, nodes: tuple[str, ...]) -> dict[str,
     return {node: [d.alternatives[0].node for d in found] for node, found in decisions.items()}
 
 
-async def trained(minilm: SentenceEncoder, folder: Path, threshold: float = 0.0) -> Path:
+async def trained(minilm: SentenceEncoder, folder: Path, threshold: float = 0.0, *, layers: bool = False) -> Path:
     """A tokens folder for OLD, its rows fitted hard to a few labelled queries."""
     head = TokenHead.from_vectors(await encode_targets(OLD, minilm))
     texts = [(q, i) for i, target in enumerate(OLD) for q in (*target.examples, *QUESTIONS[target.node])]
-    features = await minilm.embed([q for q, _ in texts])
-    rows = fit_rows(features, np.array([i for _, i in texts]), head.start, lambdas=(0.01,)).rows
+    vectors = await minilm.embed([q for q, _ in texts], layers=layers)
+    scale = LayerScale.measure(vectors, minilm.width)
+    labels = np.array([i for _, i in texts])
+    rows = scale.fold(fit_rows(scale.apply(vectors), labels, scale.lift(head.start), lambdas=(0.01,)).rows)
     TokenHead(head.nodes, rows, head.start, head.prior).save(folder)
     tokens = {target.node: f"<t_{i}>" for i, target in enumerate(OLD)}
     save_tokens(
-        TokensFile(backbone="encoder", tokens=tokens, fingerprint=minilm.info.fingerprint, threshold=threshold), folder
-    )
+        TokensFile(
+            backbone="encoder", tokens=tokens, fingerprint=minilm.info.fingerprint, threshold=threshold,
+            layers=7 if layers else 1,
+        ),
+        folder,
+    )  # fmt: skip
     return folder
 
 
@@ -131,8 +140,11 @@ async def test_abstains_below_the_threshold(minilm: SentenceEncoder, tmp_path: P
     assert (await decide(NODE, 0.0)).chosen
 
 
-async def test_a_node_added_later_gets_its_own_and_leaves_the_others(minilm: SentenceEncoder, tmp_path: Path) -> None:
-    folder = await trained(minilm, tmp_path)
+@pytest.mark.parametrize("layers", [False, True])
+async def test_a_node_added_later_gets_its_own_and_leaves_the_others(
+    minilm: SentenceEncoder, tmp_path: Path, layers: bool
+) -> None:
+    folder = await trained(minilm, tmp_path, layers=layers)
     before = await answers(await functional_router(NODE, OLD, minilm, folder), ("cooking", "music", "sport"))
     assert all(found == [node] * 3 for node, found in before.items())
     router = await functional_router(NODE, (*OLD, GARDEN), minilm, folder)
@@ -186,6 +198,39 @@ async def test_ten_thousand_nodes_stay_fast(minilm: SentenceEncoder) -> None:
         encoded.append(middle - start)
         decided.append(time.perf_counter() - middle)
     assert min(decided) < 2 * min(encoded), "a Python loop over nodes would take ten times as long"
+
+
+async def test_rows_of_every_layer_decide_dialogues_alike_one_by_one_and_many(
+    minilm: SentenceEncoder, tmp_path: Path
+) -> None:
+    folder = await trained(minilm, tmp_path, layers=True)
+    assert load_tokens(folder).layers == 7
+    router = await functional_router(NODE, OLD, minilm, folder)
+    pancakes, violin = "How do I make pancakes?", "Is the violin hard to learn?"
+    dialogues = [ask(pancakes), ask(pancakes, "Flour, milk...", violin), ask(pancakes, "Flour.", "And without milk?")]
+    many = await router.decide_many(dialogues)
+    assert [d.chosen[0].node for d in many] == ["cooking", "music", "cooking"]
+    for dialogue, decision in zip(dialogues, many, strict=True):
+        alone = await router.decide(dialogue)
+        assert alone.chosen[0].probability == pytest.approx(decision.chosen[0].probability, abs=1e-4)
+
+
+async def test_rows_of_every_layer_need_an_engine_that_gives_them(minilm: SentenceEncoder, tmp_path: Path) -> None:
+    class SentenceVectorsOnly(PartialEngine):
+        info = minilm.info
+        capabilities = frozenset({Capability.EMBED})
+
+    folder = await trained(minilm, tmp_path, layers=True)
+    with pytest.raises(CapabilityError, match="layers"):
+        await functional_router(NODE, OLD, SentenceVectorsOnly(), folder)
+
+
+def test_blend_of_layers_blends_each_one() -> None:
+    vectors = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+    mixed = blend(vectors.reshape(2, -1), 3).reshape(3, 4)
+    for layer in range(3):
+        np.testing.assert_allclose(mixed[layer], blend(vectors[:, layer]), rtol=1e-6)
 
 
 def test_blend_has_unit_length_and_order() -> None:

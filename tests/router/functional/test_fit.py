@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from router.functional.fit import Rows, fit_rows
+from router.functional.fit import Asides, Rows, fit_rows
 
 WIDTH, NODES = 12, 4
 
@@ -71,3 +71,23 @@ def test_it_is_repeatable() -> None:
     features, labels, prior = problem(0, 50)
     first, second = (fit_rows(features, labels, prior, seed=3) for _ in range(2))
     assert np.array_equal(first.rows.weights, second.rows.weights)
+
+
+def test_asides_teach() -> None:
+    features, labels, prior = problem(0, 200)
+    test, truth, _ = problem(1, 2000)
+    asides = Asides(features[20:], labels[20:], np.full(180, -1))
+    alone = fit_rows(features[:20], labels[:20], prior, lambdas=(0.3,))
+    helped = fit_rows(features[:20], labels[:20], prior, asides=asides, lambdas=(0.3,))
+    assert accuracy(helped.rows, test, truth) > accuracy(alone.rows, test, truth)
+    assert helped.held_out_logits.shape == (20, NODES)
+
+
+def test_a_view_shares_the_fold_of_its_row() -> None:
+    features, labels, prior = problem(0, 40, noise=3.0)
+    views = {free: Asides(features, labels, np.full(40, -1) if free else np.arange(40)) for free in (True, False)}
+    seen = {
+        free: fit_rows(features, labels, prior, asides=asides, lambdas=(1e-4,)).held_out_logits.argmax(1) == labels
+        for free, asides in views.items()
+    }
+    assert seen[True].mean() > seen[False].mean() + 0.1, "a view that is learnt from gives its row away"

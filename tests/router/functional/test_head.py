@@ -85,3 +85,21 @@ def test_rows_follow_the_order_of_the_targets() -> None:
     rows = trained.rows_for([new, b], {new: vectors(5)})
     assert np.array_equal(rows.weights[1], trained.rows.weights[1])
     assert np.isfinite(rows.weights).all()
+
+
+def test_rows_of_every_layer(tmp_path: Path) -> None:
+    start = TokenHead.from_vectors({NodeId(name): vectors(i) for i, name in enumerate("abc")})
+    wide = np.random.default_rng(1).normal(size=(3, 3 * WIDTH)).astype(np.float32)
+    saved = TokenHead(start.nodes, Rows(wide, start.rows.bias), start.start, start.prior)
+    assert (saved.width, saved.layers) == (WIDTH, 3)
+    saved.save(tmp_path)
+    loaded = TokenHead.load(tmp_path, saved.nodes, layers=3)
+    assert np.allclose(loaded.rows.weights, wide, rtol=1e-6)
+    with pytest.raises(TokenHeadError, match="rows as finite"):
+        TokenHead.load(tmp_path, saved.nodes)
+    new, own = NodeId("new"), vectors(5)
+    layered = NodeVectors(np.tile(own.description, 3), np.tile(own.examples, (1, 3)))
+    rows = loaded.rows_for([new, start.nodes[0]], {new: layered})
+    assert not rows.weights[0, :-WIDTH].any(), "a new node reads the sentence vector alone"
+    assert np.allclose(rows.weights[0, -WIDTH:], start.rows_for([new], {new: own}).weights[0], rtol=1e-5)
+    assert np.allclose(rows.weights[1], wide[0], rtol=1e-6)

@@ -85,6 +85,7 @@ async def test_labels_teach_what_descriptions_do_not_say(minilm: SentenceEncoder
     assert report.random == 0.5
     assert report.train_rows + report.validation_rows == 72
     assert load_tokens(out).report == report
+    assert load_tokens(out).layers == (7 if tune == "auto" else 1)
     assert heard[-1].done == pytest.approx(1.0)
     assert await right(spec, out) > 0.85
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from random import Random
 
-from router.functional.views import Labelled, batches, view
+from experts.engines.requests import Message
+from router.functional.views import Labelled, batches, stem, stems, view
 
 CHOICE = "What is the capital of the country that lies to the south of France and west of Italy?\nA. Oslo\nB. Madrid"
 
@@ -20,6 +21,16 @@ def test_short_queries_are_never_cut_to_nothing() -> None:
     random = Random(0)
     assert {view("Why?", random) for _ in range(50)} == {"Why?"}
     assert all(view("\nA. One\nB. Two", random).strip() for _ in range(50))
+
+
+def test_stems_are_questions_without_options() -> None:
+    assert stem(CHOICE) == CHOICE.split("\n")[0]
+    assert stem("Why?") == "Why?"
+    assert stem("\nA. One\nB. Two") == "\nA. One\nB. Two"
+    plain, choice = (Message("user", "Hi"),), (Message("system", "Be\nA. kind"), Message("user", CHOICE))
+    found, of = stems([plain, choice])
+    assert found == [(choice[0], Message("user", stem(CHOICE)))]
+    assert of == [1]
 
 
 def test_batches_hold_every_row_once_with_its_label() -> None:
