@@ -44,7 +44,7 @@ def train_functional_tokens(
         out: the tokens folder; ``tokens: OUT`` in the router node uses it.
         node: the router node; needed only if the graph has several.
         tune: what learns. Encoder: ``rows`` alone or the ``encoder`` too. Decoder: ``rows``, ``lora`` or the whole
-            ``model``. ``auto`` chooses by the data.
+            ``model``. ``auto``: an encoder's rows alone; for a decoder by the data.
         epochs: passes over the data at most; default by backbone. Rows alone are fitted to the end.
         lr: peak learning rate; default by backbone.
         seed: of all that is random.
