@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextvars
 import subprocess
@@ -242,7 +243,7 @@ assert graph.route("q").chosen[0].node == "a"
     found = subprocess.run(
         [sys.executable, "-c", LIGHT.format(code=code)], cwd=ROOT, text=True, capture_output=True, check=True
     )
-    assert not {"torch", "transformers", "langgraph", "langchain_core"} & set(eval(found.stdout))
+    assert not {"torch", "transformers", "langgraph", "langchain_core"} & set(ast.literal_eval(found.stdout))
 
 
 def test_nothing_is_left_running() -> None:
