@@ -15,7 +15,7 @@ from experts.pocket.phrasing import phrase, templates_of
 
 UNKNOWN_NODE = "<node_unknown>"
 FUNCTIONAL_TOKENS = {name: f"<node_{i}>" for i, name in enumerate(NAMES)}
-OFF_TOPIC_SHARE = 0.2
+OFF_TOPIC_SHARE = 0.24
 
 
 @dataclass(frozen=True)

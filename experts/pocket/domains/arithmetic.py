@@ -84,5 +84,5 @@ DOMAIN = Domain(
         Task("difference", sample_difference),
         Task("multiply", sample_multiply),
     ),
-    weights={"add": 1.0, "subtract": 1.0, "difference": 0.3, "multiply": 1.0},
+    weights={"add": 1.0, "subtract": 1.0, "difference": 0.5, "multiply": 1.0},
 )
