@@ -1,0 +1,60 @@
+"""Routes under ``/v1/tokengraph`` (``vllm.endpoint_plugins``): only with ``VLLM_PLUGINS=tokengraph`` in the environment.
+
+They change how a server behaves for everybody, so they ask for an admin token, in the header ``x-tokengraph-admin``, that
+is not the key of inference: TOKENGRAPH_ADMIN_TOKEN of the server's environment. Without one they refuse everything.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from typing import Any
+
+from fastapi import APIRouter, Depends, HTTPException, Request
+from vllm import __version__
+
+from experts.vllm_plugin.versions import check_version
+
+ADMIN_HEADER = "x-tokengraph-admin"
+ADMIN_TOKEN = "TOKENGRAPH_ADMIN_TOKEN"  # noqa: S105 -- the name of the variable
+
+
+def require_admin(request: Request) -> None:
+    """Lets nobody in but the holder of the admin token."""
+    token = os.environ.get(ADMIN_TOKEN, "")
+    given = request.headers.get(ADMIN_HEADER, "")
+    if not token:
+        raise HTTPException(403, f"expected {ADMIN_TOKEN} in the server's environment, found none. Start it with one")
+    if not hmac.compare_digest(token.encode(), given.encode()):
+        raise HTTPException(403, f"expected the server's admin token in the header {ADMIN_HEADER}")
+
+
+class EndpointPlugin:
+    """What vLLM's API server attaches.
+
+    Raises:
+        EngineError: this version of vLLM was not tested.
+    """
+
+    name = "tokengraph"
+    required_tasks = ("generate",)
+
+    def attach_router(self, app: Any) -> None:
+        """Adds the routes."""
+        check_version(__version__)
+        # Under /v1, which the server's own key guards as well.
+        router = APIRouter(prefix="/v1/tokengraph", dependencies=[Depends(require_admin)])
+        router.add_api_route("", describe, methods=["GET"])
+        app.include_router(router)
+
+    async def init_state(self, engine_client: Any, state: Any, args: Any) -> None:
+        """Keeps the way to the engine."""
+        state.tokengraph_engine = engine_client
+
+
+async def describe(request: Request) -> dict[str, Any]:
+    """The server's version of vLLM and the instruments in its model."""
+    found = await request.app.state.tokengraph_engine.collective_rpc("tokengraph_describe")
+    if found[0] is None:
+        raise HTTPException(409, "expected a model loaded with --load-format tokengraph, found another loader's")
+    return {"vllm": __version__, "instruments": found[0]}
