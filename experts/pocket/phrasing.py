@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from random import Random
 
 from experts.pocket.domains.base import Split, split_of
@@ -31,6 +32,7 @@ _NEIGHBOURS = {
 }  # fmt: skip
 
 
+@cache
 def templates_of(templates: tuple[str, ...], split: Split) -> tuple[str, ...]:
     """The templates of one split."""
     return tuple(t for t in templates if split_of(t) == split)
