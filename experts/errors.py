@@ -27,6 +27,22 @@ class EngineUnavailable(EngineError):
     """The engine is not there now (a dead worker, a refused connection); trying again elsewhere may help."""
 
 
+class EngineOverloaded(EngineUnavailable):
+    """The engine is there, but too many requests wait for it already.
+
+    Attributes:
+        retry_after: seconds after which trying again may help.
+    """
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class DeadlineExceeded(EngineError):
+    """Nobody waits for the answer any more: the request's deadline has passed."""
+
+
 class CapabilityError(EngineError):
     """The engine lacks a capability that the request needs."""
 
@@ -37,3 +53,11 @@ class RequestError(EngineError):
 
 class CheckpointError(EngineError):
     """A model's files are missing, incomplete or of a kind that is not accepted."""
+
+
+class WorkerError(EngineError):
+    """A server of a worker cannot be started, or does not stay up."""
+
+
+class WorkerPlanError(WorkerError):
+    """The spec asks for servers that this machine cannot run; nothing was started."""

@@ -11,9 +11,13 @@
     │   └── BudgetExceeded      a run used up its steps, tokens, seconds or cost
     └── EngineError             an engine failed
         ├── EngineUnavailable   ... and another one may not
+        │   └── EngineOverloaded  ... because too many wait for it
+        ├── DeadlineExceeded    ... to answer in time
         ├── CapabilityError     ... because it cannot do that
         ├── RequestError        ... because the request is wrong
-        └── CheckpointError     ... because the model's files are
+        ├── CheckpointError     ... because the model's files are
+        └── WorkerError         ... because its server cannot be started or does not stay up
+            └── WorkerPlanError   ... on this machine, as the spec has it
 """
 
 from __future__ import annotations
@@ -23,16 +27,21 @@ from dataclasses import dataclass
 from experts.errors import (
     CapabilityError,
     CheckpointError,
+    DeadlineExceeded,
     EngineError,
+    EngineOverloaded,
     EngineUnavailable,
     RequestError,
     TokengraphError,
+    WorkerError,
+    WorkerPlanError,
 )
 
 __all__ = [
-    "BudgetExceeded", "CapabilityError", "CheckpointError", "DataError", "EngineError", "EngineUnavailable",
-    "GraphError", "Location", "RequestError", "RunError", "SpecError", "SpecProblem", "TokenHeadError",
-    "TokengraphError",
+    "BudgetExceeded", "CapabilityError", "CheckpointError", "DataError", "DeadlineExceeded", "EngineError",
+    "EngineOverloaded", "EngineUnavailable", "GraphError", "Location", "RequestError", "RunError", "SpecError",
+    "SpecProblem", "TokenHeadError", "TokengraphError", "WorkerError",
+    "WorkerPlanError",
 ]  # fmt: skip
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 
 from experts.engines.requests import GenerateRequest
-from experts.errors import RequestError
+from experts.errors import DeadlineExceeded, RequestError
 
 
 def check_request(request: GenerateRequest, *, vocabulary_size: int, adapters: Collection[str] = ()) -> None:
@@ -14,7 +15,13 @@ def check_request(request: GenerateRequest, *, vocabulary_size: int, adapters: C
     Args:
         vocabulary_size: token ids must be below it.
         adapters: names of the LoRA adapters that the engine has.
+
+    Raises:
+        RequestError: see above.
+        DeadlineExceeded: nobody waits for the answer any more.
     """
+    if request.deadline is not None and time.monotonic() >= request.deadline:
+        raise deadline_exceeded()
     if bool(request.messages) == (request.prompt_ids is not None):
         found = "both" if request.messages else "neither"
         raise RequestError(f"expected either messages or prompt_ids, found {found}. Give exactly one of them")
@@ -35,6 +42,13 @@ def check_request(request: GenerateRequest, *, vocabulary_size: int, adapters: C
         raise RequestError(
             f"expected one of this worker's adapters ({known}), found {request.adapter!r}. Add it to the spec"
         )
+
+
+def deadline_exceeded() -> DeadlineExceeded:
+    """The error of a request whose deadline has passed."""
+    return DeadlineExceeded(
+        "expected an answer before the request's deadline, found that it has passed. Allow more time"
+    )
 
 
 def check_prompt(length: int, context_length: int) -> None:

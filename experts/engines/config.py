@@ -29,21 +29,33 @@ class LocalWorker(_Worker):
 
 
 class VllmWorker(_Worker):
-    """A vLLM server, here or elsewhere."""
+    """One or several vLLM servers of one model, started by ``tokengraph workers up`` or running elsewhere."""
 
     engine: Literal["vllm"]
     model: str = Field(description="Hugging Face id, a directory, or pocket:NAME")
     task: Literal["generate", "embed"] = "generate"
     url: str | None = Field(None, description="base URL of a server that already runs; without it one is started")
-    api_key: str | None = Field(None, description="key of that server; write ${NAME} to take it from the environment")
+    urls: tuple[str, ...] = Field((), description="the same, for several servers of this model; in place of url")
+    api_key: str | None = Field(None, description="key of the servers; write ${NAME} to take it from the environment")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    tensor_parallel: _Positive = 1
+    quantization: str | None = Field(None, description="vLLM's name of it, if the checkpoint does not say: fp8, awq")
+    tensor_parallel: _Positive = Field(1, description="GPUs that share the model")
     gpu_memory: float = Field(0.9, gt=0, le=1, description="share of a GPU's memory")
-    replicas: _Positive = 1
-    adapters: dict[str, Path] = Field(default_factory=dict)
+    replicas: _Positive = Field(1, description="servers to start")
+    max_concurrency: _Positive = Field(64, description="requests at the same time at most, for each replica")
+    queue: int = Field(256, ge=0, description="requests that wait at most; more are turned away")
+    sleep_after: float | None = Field(
+        None, gt=0, description="idle seconds after which the GPU memory is given back until the next request"
+    )
+    adapters: dict[str, Path] = Field(default_factory=dict, description="LoRA adapters by name (peft directories)")
     arguments: dict[str, str | int | float | bool] = Field(
         default_factory=dict, description="passed to vLLM as they are"
     )
+
+    @property
+    def attached(self) -> tuple[str, ...]:
+        """Base URLs of servers that run elsewhere; empty if servers are to be started."""
+        return self.urls if self.url is None else (self.url,)
 
 
 class RecordedWorker(_Worker):

@@ -9,9 +9,9 @@ template does (trimming, lower-casing) can put a spelling together again.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from experts.engines.requests import Message, TokenId
 from experts.errors import CheckpointError, RequestError
@@ -107,8 +107,11 @@ class PromptTokenizer:
         """The text of token ids without the tokens that the tokenizer calls special."""
         return str(self._backend.decode(token_ids, skip_special_tokens=True))
 
-    def render(self, messages: Iterable[Message]) -> tuple[TokenId, ...]:
+    def render(self, messages: Iterable[Message], tools: Sequence[Mapping[str, Any]] = ()) -> tuple[TokenId, ...]:
         """The prompt of a dialogue in the model's chat template, up to where the assistant's turn begins.
+
+        Args:
+            tools: what the model may call; the template says how it is told.
 
         Raises:
             RequestError: the model has no chat template, or the template refuses the dialogue.
@@ -119,9 +122,11 @@ class PromptTokenizer:
             )
         from jinja2 import TemplateError
 
-        turns = [{"role": message.role, "content": _BREAK.join(self._pieces(message.content))} for message in messages]
+        turns = [self._turn(message) for message in messages]
         try:
-            text = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            text = self._tokenizer.apply_chat_template(
+                turns, tools=self._broken([*tools]) or None, tokenize=False, add_generation_prompt=True
+            )
         except TemplateError as error:
             raise RequestError(f"expected a dialogue that the chat template accepts, found: {error}") from error
         return tuple(token for piece in str(text).split(_BREAK) for token in self._ids(piece))
@@ -157,6 +162,29 @@ class PromptTokenizer:
             parts = [piece] if self._is_plain(piece) else [char for char in piece if self._is_plain(char)]
             pieces.extend(parts)
         return pieces
+
+    def _turn(self, message: Message) -> dict[str, Any]:
+        """A turn as chat templates take it."""
+        turn: dict[str, Any] = {"role": message.role, "content": self._broken(message.content)}
+        if message.tool_calls:
+            turn["tool_calls"] = [
+                {
+                    "id": self._broken(call.id), "type": "function",
+                    "function": self._broken({"name": call.name, "arguments": call.arguments}),
+                }
+                for call in message.tool_calls
+            ]  # fmt: skip
+        if message.tool_call_id is not None:
+            turn["tool_call_id"] = self._broken(message.tool_call_id)
+        return turn
+
+    def _broken(self, data: Any) -> Any:
+        """The same data with breaks in all of its texts, keys included."""
+        if isinstance(data, str):
+            return _BREAK.join(self._pieces(data))
+        if isinstance(data, Mapping):
+            return {self._broken(key): self._broken(value) for key, value in data.items()}
+        return [self._broken(item) for item in data] if isinstance(data, (list, tuple)) else data
 
     def _is_plain(self, piece: str) -> bool:
         # The search also finds what only a change of case, by the chat template, would make a special token.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NewType
+from typing import Any, Literal, NewType
 
 TokenId = NewType("TokenId", int)
 
@@ -11,11 +12,27 @@ FinishReason = Literal["stop", "length"]
 
 
 @dataclass(frozen=True)
-class Message:
-    """One turn of a dialogue. ``content`` is plain text: it never becomes a special token."""
+class ToolCall:
+    """A call of a tool that a model asked for; ``arguments`` is a JSON object."""
 
-    role: Literal["system", "user", "assistant"]
+    name: str
+    arguments: Mapping[str, Any]
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a dialogue. ``content`` is plain text: it never becomes a special token.
+
+    Attributes:
+        tool_calls: what the assistant asked for in this turn.
+        tool_call_id: of a tool's turn, the call that it answers.
+    """
+
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -33,6 +50,7 @@ class GenerateRequest:
 
     Attributes:
         messages: a dialogue, rendered with the model's own chat template. Exclusive with ``prompt_ids``.
+        tools: what the model may call, as JSON Schema functions; the chat template renders them.
         prompt_ids: the exact prompt.
         forced_ids: tokens appended to the prompt after rendering (a functional token already chosen, say).
         first_token_ids: if given, the first token is chosen among these alone, and ``Generation.first_logprobs``
@@ -44,9 +62,12 @@ class GenerateRequest:
         top_logprobs: how many alternatives to report per token.
         adapter: name of a LoRA adapter of this engine.
         ignore_eos: go on past the model's end token (for benchmarks).
+        deadline: value of ``time.monotonic()`` after which nobody waits any more: the engine stops and raises
+            DeadlineExceeded.
     """
 
     messages: tuple[Message, ...] = ()
+    tools: tuple[Mapping[str, Any], ...] = ()
     prompt_ids: tuple[TokenId, ...] | None = None
     forced_ids: tuple[TokenId, ...] = ()
     max_tokens: int = 256
@@ -58,6 +79,7 @@ class GenerateRequest:
     top_logprobs: int = 0
     adapter: str | None = None
     ignore_eos: bool = False
+    deadline: float | None = None
 
 
 @dataclass(frozen=True)

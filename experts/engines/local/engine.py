@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from experts.engines.answer_text import AnswerText
+from experts.engines.answer import Answer
 from experts.engines.base import Capability, EngineInfo
 from experts.engines.checks import check_prompt, check_request
 from experts.engines.config import LocalWorker
@@ -89,7 +89,11 @@ class LocalEngine(PartialEngine):
 
     def render(self, request: GenerateRequest) -> tuple[TokenId, ...]:
         check_request(request, vocabulary_size=self._vocabulary_size, adapters=self._adapters.names)
-        prompt = self._tokenizer.render(request.messages) if request.prompt_ids is None else request.prompt_ids
+        prompt = (
+            self._tokenizer.render(request.messages, request.tools)
+            if request.prompt_ids is None
+            else request.prompt_ids
+        )
         prompt += request.forced_ids
         check_prompt(len(prompt), self._context)
         return prompt
@@ -158,7 +162,8 @@ class LocalEngine(PartialEngine):
     def _job(self, request: GenerateRequest, emit: Callable[[Chunk], None] | None = None) -> Job:
         prompt = self.render(request)
         limit = min(request.max_tokens, self._context - len(prompt))
-        return Job(request, prompt, AnswerText(self._tokenizer.decode_plain, request.stop), self._end_ids, limit, emit)
+        answer = Answer(request, len(prompt), self._tokenizer.decode_plain, self._end_ids, limit)
+        return Job(request, prompt, answer, emit)
 
     def _run(self, batch: list[Job]) -> None:
         with self._adapters.use(batch[0].request.adapter):

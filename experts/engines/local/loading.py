@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from experts.engines.local import qwen3
 from experts.engines.local.checkpoint import check_complete
+from experts.engines.parameters import activated, is_in_expert
 from experts.errors import CheckpointError, EngineError
 
 # transformers changes process-wide state (default dtype and device) while it loads.
@@ -66,14 +67,10 @@ def _placed(model: Any, device: str) -> Any:
 
 
 def count_parameters(model: Any) -> tuple[int, int]:
-    """All weights, and those used per token: of a mixture of experts only the ones that a token is sent to."""
-    config = model.config.get_text_config()
-    names = ("num_experts", "num_local_experts", "n_routed_experts")
-    experts = next((count for name in names if (count := getattr(config, name, None))), 1)
-    chosen = getattr(config, "num_experts_per_tok", None) or experts
+    """All weights, and those used per token."""
     total = sum(weight.numel() for weight in model.parameters())
-    in_experts = sum(weight.numel() for name, weight in model.named_parameters() if ".experts." in name)
-    return total, total - in_experts + in_experts * min(chosen, experts) // experts
+    in_experts = sum(weight.numel() for name, weight in model.named_parameters() if is_in_expert(name))
+    return total, activated(total, in_experts, model.config.get_text_config())
 
 
 @contextmanager

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from experts.engines.answer import Draw
 from experts.engines.requests import GenerateRequest, TokenId
-
-
-@dataclass(frozen=True)
-class Draw:
-    """A token and its log-probability, with the alternatives that the request asks for."""
-
-    token: TokenId
-    logprob: float
-    top: dict[TokenId, float] | None
-    first: dict[TokenId, float] | None
 
 
 class Sampler:

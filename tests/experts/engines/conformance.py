@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ import pytest
 
 from experts.engines.base import Capability, Engine, require
 from experts.engines.requests import Chunk, GenerateRequest, Generation, Message, Sampling
-from experts.errors import CapabilityError, RequestError
+from experts.errors import CapabilityError, DeadlineExceeded, RequestError
 
 ASK = GenerateRequest(
     messages=(Message("user", "What is 2 + 3?"),), max_tokens=12, sampling=Sampling(temperature=1.0, seed=5), ignore_eos=True
@@ -207,6 +208,15 @@ class EngineConformance:
             await engine.generate(request)
         with pytest.raises(RequestError, match=named):
             await chunks_of(engine, request)
+
+    @pytest.mark.asyncio
+    async def test_passed_deadline_is_refused(self, engine: Engine) -> None:
+        request = replace(ASK, deadline=time.monotonic())
+        with pytest.raises(DeadlineExceeded, match="deadline"):
+            await engine.generate(request)
+        with pytest.raises(DeadlineExceeded, match="deadline"):
+            await chunks_of(engine, request)
+        assert await engine.generate(replace(ASK, deadline=time.monotonic() + 100))
 
     @pytest.mark.asyncio
     async def test_lacking_capabilities_are_refused(self, engine: Engine) -> None:

@@ -22,7 +22,7 @@ from experts.engines.local.engine import LocalEngine
 from experts.engines.local.loading import count_parameters
 from experts.engines.requests import GenerateRequest, Message, Sampling
 from experts.errors import CheckpointError, EngineError, EngineUnavailable, RequestError
-from tests.experts.engines.checkpoints import KINDS, random_model, save_checkpoint
+from tests.experts.engines.checkpoints import KINDS, random_model, save_adapter, save_checkpoint
 from tests.experts.engines.conformance import ASK, EngineConformance, assert_same
 
 LONG = replace(ASK, max_tokens=200, sampling=Sampling())
@@ -205,13 +205,14 @@ async def test_hidden_states(any_engine: LocalEngine) -> None:
     requests = [ask("a"), ask("longer"), ask("a", forced_ids=any_engine.encode("b"))]
     states = await any_engine.hidden_states(requests)
     assert states.dtype == np.float32
-    assert states.shape == (3, 32)
     oracle = AutoModelForCausalLM.from_pretrained(any_engine.info.model)
+    width = oracle.config.hidden_size
+    assert states.shape == (3, width)
     for request, state in zip(requests, states, strict=True):
         with torch.inference_mode():
             output = oracle(torch.tensor([any_engine.render(request)]), output_hidden_states=True)
         np.testing.assert_allclose(state, output.hidden_states[-1][0, -1].numpy(), atol=1e-5)
-    assert (await any_engine.hidden_states([])).shape == (0, 32)
+    assert (await any_engine.hidden_states([])).shape == (0, width)
 
 
 @pytest.mark.asyncio
@@ -246,7 +247,7 @@ async def test_extend_vocabulary(checkpoints: dict[str, Path], kind: str) -> Non
 @pytest.mark.asyncio
 async def test_adapters(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     base = checkpoints["qwen3"]
-    merged = {name: _make_adapter(base, tmp_path / name, seed) for seed, name in enumerate(("one", "two"))}
+    merged = {name: save_adapter(base, tmp_path / name, seed) for seed, name in enumerate(("one", "two"))}
     engine = LocalEngine(LocalWorker(model=str(base), adapters={name: tmp_path / name for name in merged}))
     requests = [replace(LONG, max_tokens=10, adapter=name) for name in ("one", None, "two", "one")]
     plain = await engine.generate(requests[1])
@@ -276,7 +277,7 @@ def test_adapter_without_weights(checkpoints: dict[str, Path], tmp_path: Path) -
 
 @pytest.mark.asyncio
 async def test_adapter_of_another_model(checkpoints: dict[str, Path], tmp_path: Path) -> None:
-    _make_adapter(checkpoints["qwen3"], tmp_path / "a", seed=0)
+    save_adapter(checkpoints["qwen3"], tmp_path / "a", seed=0)
     config = json.loads((tmp_path / "a/adapter_config.json").read_text())
     (tmp_path / "a/adapter_config.json").write_text(json.dumps(config | {"target_modules": ["no_such_layer"]}))
     engine = LocalEngine(LocalWorker(model=str(checkpoints["qwen3"]), adapters={"a": tmp_path / "a"}))
@@ -391,15 +392,3 @@ def _count_passes(model: Any) -> list[int]:
     passes: list[int] = []
     model.register_forward_pre_hook(lambda _, args, kwargs: passes.append(len(kwargs["input_ids"])), with_kwargs=True)
     return passes
-
-
-def _make_adapter(base: Path, folder: Path, seed: int) -> Any:
-    """Saves a random LoRA adapter of the checkpoint; returns the model with the adapter merged in."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(seed)
-    config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
-    model.save_pretrained(folder)
-    return model.merge_and_unload().eval()

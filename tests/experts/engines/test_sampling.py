@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 import torch
 
-from experts.engines.local.sampling import Draw, Sampler, draw
+from experts.engines.answer import Draw
+from experts.engines.local.sampling import Sampler, draw
 from experts.engines.requests import GenerateRequest, Sampling, TokenId
 
 PROBABILITIES = (0.5, 0.3, 0.15, 0.05)

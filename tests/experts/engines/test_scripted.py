@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experts.engines.config import RecordedWorker, Rule, ScriptedWorker, VllmWorker
+from experts.engines.config import RecordedWorker, Rule, ScriptedWorker
 from experts.engines.factory import create_engine
 from experts.engines.recorded import RecordedEngine
 from experts.engines.requests import GenerateRequest, Message
@@ -125,9 +125,3 @@ def test_wrong_recordings_name_the_line(tmp_path: Path, line: str) -> None:
 def test_missing_recording(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="No such file"):
         RecordedEngine(RecordedWorker(engine="recorded", file=tmp_path / "none.jsonl"))
-
-
-@pytest.mark.asyncio
-async def test_engine_of_another_version() -> None:
-    with pytest.raises(EngineError, match="vllm is not available"):
-        await create_engine(VllmWorker(engine="vllm", model="m"))

@@ -1,0 +1,1 @@
+"""The engine ``vllm``: a client of one vLLM server."""

@@ -1,0 +1,148 @@
+"""The engine ``vllm``: generates and embeds with one vLLM server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from experts.engines.answer import Answer
+from experts.engines.base import Capability, EngineInfo
+from experts.engines.checks import check_prompt, check_request
+from experts.engines.config import VllmWorker
+from experts.engines.partial import PartialEngine
+from experts.engines.prompt import PromptTokenizer
+from experts.engines.requests import Chunk, GenerateRequest, Generation, TokenId
+from experts.engines.vllm.draws import Drawing
+from experts.engines.vllm.embed import Embedder
+from experts.engines.vllm.facts import ModelFacts, read_facts
+from experts.engines.vllm.served import Served, find_served
+from experts.engines.vllm.transport import Transport
+from experts.errors import EngineUnavailable
+
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
+
+_GENERATES = frozenset(
+    {Capability.GENERATE, Capability.STREAM, Capability.LOGPROBS, Capability.ALLOWED_TOKENS, Capability.ADAPTERS}
+)
+
+
+class VllmEngine(PartialEngine):
+    """A client of one vLLM server; ``VllmEngine.connect`` makes it.
+
+    Prompts go as token ids, made here, so text of a user never becomes a special token; texts are put together here,
+    the way ``local`` does it. Answers of the two are the same but for the random numbers and the rounding. A request
+    that is cancelled, or a stream that is closed, is stopped on the server.
+    """
+
+    def __init__(
+        self, worker: VllmWorker, transport: Transport, served: Served, facts: ModelFacts, tokenizer: PromptTokenizer
+    ) -> None:
+        self._worker = worker
+        self._transport = transport
+        self._served = served
+        self._facts = facts
+        self._tokenizer = tokenizer
+        end = tokenizer.end_id
+        self._end_ids = facts.end_ids if end is None else facts.end_ids | {end}
+        self._embedder = Embedder(transport, served, facts.folder, tokenizer) if worker.task == "embed" else None
+
+    @classmethod
+    async def connect(cls, worker: VllmWorker, url: str, api_key: str | None = None) -> VllmEngine:
+        """Connects to a server, and checks that it serves the worker's model and adapters.
+
+        Raises:
+            EngineUnavailable: there is no server, or it does not work.
+            EngineError: it serves something else, or wants another key.
+            CheckpointError: the model's configuration or tokenizer cannot be read here.
+        """
+        transport = Transport(url, api_key)
+        try:
+            served = await find_served(transport, worker)
+            facts = await asyncio.to_thread(read_facts, worker.model)
+            tokenizer = await asyncio.to_thread(PromptTokenizer.load, facts.folder)
+            return cls(worker, transport, served, facts, tokenizer)
+        except BaseException:
+            await transport.close()
+            raise
+
+    @property
+    def info(self) -> EngineInfo:
+        """Facts about the model; the fingerprint is of the files on this machine, the context length the server's."""
+        facts = self._facts
+        return EngineInfo(
+            model=self._worker.model, fingerprint=facts.fingerprint, parameters=facts.parameters,
+            activated_parameters=facts.activated_parameters, vocabulary_size=facts.vocabulary_size,
+            context_length=self._served.context_length,
+        )  # fmt: skip
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return _GENERATES if self._embedder is None else frozenset({Capability.EMBED})
+
+    def token_id(self, token: str) -> TokenId | None:
+        return self._tokenizer.token_id(token)
+
+    def encode(self, text: str) -> tuple[TokenId, ...]:
+        return self._tokenizer.encode(text)
+
+    def decode(self, token_ids: Sequence[TokenId]) -> str:
+        return self._tokenizer.decode(token_ids)
+
+    def render(self, request: GenerateRequest) -> tuple[TokenId, ...]:
+        if self._embedder is not None:
+            self._lack(Capability.GENERATE)
+        check_request(request, vocabulary_size=self._facts.vocabulary_size, adapters=self._worker.adapters)
+        prompt = request.prompt_ids
+        if prompt is None:
+            prompt = self._tokenizer.render(request.messages, request.tools)
+        prompt += request.forced_ids
+        check_prompt(len(prompt), self._served.context_length)
+        return prompt
+
+    async def generate(self, request: GenerateRequest) -> Generation:
+        # Only this side finds stop texts, so that they are found where ``local`` finds them.
+        async with aclosing(self._chunks(request, streamed=bool(request.stop))) as chunks:
+            async for chunk in chunks:
+                if chunk.generation is not None:
+                    return chunk.generation
+        raise AssertionError("an answer ends with its generation")
+
+    async def stream(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+        async with aclosing(self._chunks(request, streamed=True)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def embed(self, texts: Sequence[str], layers: bool = False) -> NDArray[float32]:
+        if self._embedder is None or layers:
+            self._lack(Capability.LAYERS if layers else Capability.EMBED)
+        return await self._embedder.embed(texts)
+
+    async def healthy(self) -> bool:
+        """Whether the server says that it works, within two seconds."""
+        return await self._transport.healthy()
+
+    async def close(self) -> None:
+        """Closes the connections; the server goes on."""
+        await self._transport.close()
+
+    async def _chunks(self, request: GenerateRequest, *, streamed: bool) -> AsyncGenerator[Chunk, None]:
+        prompt = self.render(request)
+        limit = min(request.max_tokens, self._served.context_length - len(prompt))
+        answer = Answer(request, len(prompt), self._tokenizer.decode_plain, self._end_ids, limit)
+        ends = () if request.ignore_eos else tuple(sorted(self._end_ids))
+        model = request.adapter or self._served.model
+        drawing = Drawing(self._transport, model, request, prompt, ends, limit, self._facts.vocabulary_size)
+        async with aclosing(drawing.draws(streamed=streamed)) as draws:
+            async for draw in draws:
+                chunk = answer.push(draw)
+                if chunk.generation is None:
+                    yield chunk
+                    continue
+                await draws.aclose()  # the server stops before anything else is done
+                yield Chunk(chunk.text, chunk.token_ids, await drawing.complete(chunk.generation))
+                return
+        raise EngineUnavailable(f"expected a whole answer of {self._transport.url}, found that it broke off. Try again")
