@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from experts.engines.base import Engine
-from experts.engines.config import LocalWorker, RecordedWorker, ScriptedWorker, WorkerSpec
-from experts.errors import EngineError
+from experts.engines.config import LocalWorker, RecordedWorker, ScriptedWorker, VllmWorker, WorkerSpec
+from experts.errors import EngineUnavailable
 
 
 async def create_engine(worker: WorkerSpec) -> Engine:
@@ -14,6 +15,7 @@ async def create_engine(worker: WorkerSpec) -> Engine:
 
     Raises:
         CheckpointError: the model's files are missing, incomplete or of a kind that is not accepted.
+        EngineUnavailable: a vLLM worker has no server that runs.
         EngineError: the engine cannot be made.
     """
     match worker:
@@ -27,11 +29,8 @@ async def create_engine(worker: WorkerSpec) -> Engine:
             from experts.engines.recorded import RecordedEngine
 
             return RecordedEngine(worker)
-        case _:
-            raise EngineError(
-                f"expected an engine that this version has (local, scripted, recorded), found {worker.engine}: "
-                f"engine {worker.engine} is not available in this version. Use engine: local"
-            )
+        case VllmWorker():
+            return await _vllm(worker)
 
 
 def _local(worker: LocalWorker) -> Engine:
@@ -42,3 +41,28 @@ def _local(worker: LocalWorker) -> Engine:
     from experts.engines.local.engine import LocalEngine
 
     return LocalEngine(worker)
+
+
+async def _vllm(worker: VllmWorker) -> Engine:
+    from experts.engines.replicas.connect import connect
+    from experts.engines.replicas.options import ReplicaOptions
+    from experts.engines.vllm.engine import VllmEngine
+
+    urls, key = _servers(worker)
+    options = ReplicaOptions(max_concurrency=worker.max_concurrency, queue=worker.queue)
+    return await connect({url: partial(VllmEngine.connect, worker, url, key) for url in urls}, options)
+
+
+def _servers(worker: VllmWorker) -> tuple[tuple[str, ...], str | None]:
+    """The base URLs of a worker's servers, and their key."""
+    if worker.attached:
+        return worker.attached, worker.api_key
+    from experts.workers.records import find_running
+
+    running = find_running(worker)
+    if running is None:
+        raise EngineUnavailable(
+            f"expected a running vLLM server of {worker.model}, found none. Run `tokengraph workers up SPEC`, or give "
+            "the worker the url of a server"
+        )
+    return running.urls, running.api_key
