@@ -48,6 +48,9 @@ class VllmWorker(_Worker):
         None, gt=0, description="idle seconds after which the GPU memory is given back until the next request"
     )
     adapters: dict[str, Path] = Field(default_factory=dict, description="LoRA adapters by name (peft directories)")
+    plugin: bool = Field(
+        True, description="load tokengraph's plugin into servers that write text: expert masks and token pairs need it"
+    )
     arguments: dict[str, str | int | float | bool] = Field(
         default_factory=dict, description="passed to vLLM as they are"
     )

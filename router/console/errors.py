@@ -9,9 +9,17 @@ from rich.console import Console
 from rich.text import Text
 
 from router.console.terminal import console, printable
-from router.errors import DataError, GraphError, SpecError, SpecProblem, TokengraphError, TokenHeadError
+from router.errors import (
+    DataError,
+    GraphError,
+    SpecError,
+    SpecProblem,
+    TokengraphError,
+    TokenHeadError,
+    WorkerPlanError,
+)
 
-_USER_ERRORS = (SpecError, DataError, GraphError, TokenHeadError)
+_USER_ERRORS = (SpecError, DataError, GraphError, TokenHeadError, WorkerPlanError)
 _WIDTH = 140
 
 

@@ -46,7 +46,7 @@ def check_files(spec: GraphSpec) -> Findings:
 
 def _elsewhere(worker: WorkerSpec) -> bool:
     """A running server has its own file system."""
-    return isinstance(worker, VllmWorker) and worker.url is not None
+    return isinstance(worker, VllmWorker) and bool(worker.attached)
 
 
 def _check_model(path: KeyPath, model: str) -> Findings:

@@ -45,8 +45,8 @@ def _check_worker(path: KeyPath, worker: WorkerSpec) -> Findings:
             else did_you_mean(worker.device, ("cpu", "cuda", "mps"), "use cpu")
         )
         yield Finding((*path, "device"), "a torch device (cpu, cuda, cuda:1, mps)", quoted(worker.device), fix)
-    if isinstance(worker, VllmWorker) and worker.url is not None and not re.match(r"https?://[^/]", worker.url):
-        yield Finding((*path, "url"), "a URL", "something else", "write http://HOST:PORT/v1")
+    if isinstance(worker, VllmWorker):
+        yield from _check_vllm(path, worker)
     if isinstance(worker, ScriptedWorker):
         for index, rule in enumerate(worker.rules):
             try:
@@ -57,6 +57,22 @@ def _check_worker(path: KeyPath, worker: WorkerSpec) -> Findings:
                 yield Finding((*path, "rules", index, "match"), "a regular expression", found, fix)
         for index, token in enumerate(worker.tokens):
             yield from check_token((*path, "tokens", index), token)
+
+
+def _check_vllm(path: KeyPath, worker: VllmWorker) -> Findings:
+    for key, url in [((*path, "url"), worker.url), *(((*path, "urls", i), url) for i, url in enumerate(worker.urls))]:
+        if url is not None and not re.match(r"https?://[^/]", url):
+            yield Finding(key, "a URL", "something else", "write http://HOST:PORT/v1")
+    if worker.url is not None and worker.urls:
+        yield Finding((*path, "urls"), "either url or urls", "both", "put all servers into urls")
+    if not worker.attached:
+        return
+    if worker.replicas > 1:
+        fix = "remove it; give each replica's address in urls"
+        yield Finding((*path, "replicas"), "no replicas to start", f"{worker.replicas} beside addresses", fix)
+    if worker.sleep_after is not None:
+        fix = "remove it; only servers that tokengraph starts can be sent to sleep"
+        yield Finding((*path, "sleep_after"), "a server to start", "one that runs elsewhere", fix)
 
 
 def check_token(path: KeyPath, token: str) -> Findings:
