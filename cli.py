@@ -59,8 +59,10 @@ _HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(name="tokengraph", cls=_Commands, context_settings=_HELP, **_STYLE)
 graph_app = typer.Typer(help="Check, show and draw graph specs.", **_STYLE)
 train_app = typer.Typer(help="Train what a graph decides with.", **_STYLE)
+workers_app = typer.Typer(help="Start, watch and stop the vLLM servers that a graph names.", **_STYLE)
 app.add_typer(graph_app, name="graph")
 app.add_typer(train_app, name="train")
+app.add_typer(workers_app, name="workers")
 
 Graph = Annotated[
     Path | None,
@@ -175,6 +177,37 @@ def batch(
     run(queries, out, graph, concurrency)
 
 
+@app.command()
+def serve(
+    spec: Spec = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    keys: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="API keys (YAML or JSON), besides those of the spec.")
+    ] = None,
+    open_to_all: Annotated[bool, typer.Option("--open", help="Serve other machines without keys.")] = False,
+    seconds: Annotated[float, typer.Option(min=0.001, help="Longest time for one request.")] = 600,
+    log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Log what is asked and answered.")] = False,
+    traces: Annotated[int, typer.Option(min=0, help="How many traces to keep for GET /v1/traces/ID.")] = 1000,
+    otlp: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Send OpenTelemetry spans there, such as http://HOST:4318/v1/traces."),
+    ] = None,
+    drain: Annotated[int, typer.Option(min=0, help="Seconds for requests under way when stopped.")] = 30,
+) -> None:
+    """Serve the graph as one OpenAI model.
+
+    Changes of the spec take over without a restart. GET /openapi.json says what there is.
+    """
+    from router.console.graphs import graph_path
+    from router.console.serve import serve as run
+    from router.gateway.gateway import Settings
+    from router.gateway.server import ServeOptions
+
+    settings = Settings(seconds=seconds, traces=traces, log_prompts=log_prompts)
+    run(ServeOptions(graph_path(spec), host, port, keys, open_to_all, otlp, drain, settings))
+
+
 @graph_app.command()
 def validate(spec: Spec = None) -> None:
     """Check a graph spec; every mistake is shown with its place and what to do."""
@@ -238,6 +271,35 @@ def functional_tokens(
 
     options = TrainingOptions(node, tune, epochs, learning_rate, regularisation, seed)
     train(graph, data, out, options, as_json=as_json)
+
+
+@workers_app.command()
+def up(
+    spec: Spec = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return when all are healthy, and leave them running.")
+    ] = False,
+) -> None:
+    """Start the workers of a graph and keep them alive until Ctrl-C."""
+    from router.console.workers import up as run
+
+    run(spec, detach=detach)
+
+
+@workers_app.command()
+def status(spec: Spec = None, as_json: AsJson = False) -> None:
+    """Show how the workers of a graph are."""
+    from router.console.workers import status as run
+
+    run(spec, as_json=as_json)
+
+
+@workers_app.command()
+def down(spec: Spec = None) -> None:
+    """Stop the workers that were started from a graph."""
+    from router.console.workers import down as run
+
+    run(spec)
 
 
 def main() -> None:

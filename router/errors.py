@@ -16,6 +16,7 @@
         ├── CapabilityError     ... because it cannot do that
         ├── RequestError        ... because the request is wrong
         ├── CheckpointError     ... because the model's files are
+        ├── MaskError           ... because a mask of experts does not fit the model
         └── WorkerError         ... because its server cannot be started or does not stay up
             └── WorkerPlanError   ... on this machine, as the spec has it
 """
@@ -31,6 +32,7 @@ from experts.errors import (
     EngineError,
     EngineOverloaded,
     EngineUnavailable,
+    MaskError,
     RequestError,
     TokengraphError,
     WorkerError,
@@ -39,7 +41,7 @@ from experts.errors import (
 
 __all__ = [
     "BudgetExceeded", "CapabilityError", "CheckpointError", "DataError", "DeadlineExceeded", "EngineError",
-    "EngineOverloaded", "EngineUnavailable", "GraphError", "Location", "RequestError", "RunError", "SpecError",
+    "EngineOverloaded", "EngineUnavailable", "GraphError", "Location", "MaskError", "RequestError", "RunError", "SpecError",
     "SpecProblem", "TokenHeadError", "TokengraphError", "WorkerError",
     "WorkerPlanError",
 ]  # fmt: skip

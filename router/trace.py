@@ -40,6 +40,14 @@ class _Visit(_Frozen):
     milliseconds: float = 0.0
 
 
+class TokenLogprob(_Frozen):
+    """A written token, its natural log-probability under the model, and the likeliest alternatives by text."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
 class Routed(_Visit):
     """A router chose nodes, or none.
 
@@ -62,6 +70,7 @@ class Answered(_Visit):
         working: what it wrote before the answer.
         probability: mean probability of a written token (the geometric mean).
         chosen: the functional token that it wrote instead of an answer, if it handed the query on.
+        logprobs: of the answer's tokens, if the caller asked for them.
     """
 
     kind: Literal["answered"] = "answered"
@@ -70,6 +79,7 @@ class Answered(_Visit):
     probability: float
     finish_reason: Literal["stop", "length"]
     chosen: Pick | None = None
+    logprobs: tuple[TokenLogprob, ...] = Field((), exclude_if=lambda logprobs: not logprobs)
 
 
 class Joined(_Visit):

@@ -54,17 +54,37 @@ class Decision:
     malformed: tuple[str | None, ...] = ()
 
 
+@dataclass(frozen=True)
+class Keep:
+    """The node that answered a dialogue so far, and by how much another outcome must be more probable to replace it."""
+
+    node: NodeId
+    margin: float
+
+
+def with_kept(
+    chosen: tuple[Choice, ...], outcomes: Sequence[Choice], keep: Keep | None, fan_out: int
+) -> tuple[Choice, ...]:
+    """What was chosen, with the node to keep in the first place unless the best outcome beats it by the margin."""
+    kept = None if keep is None else next((choice for choice in outcomes if choice.node == keep.node), None)
+    if keep is None or kept is None or outcomes[0].probability - kept.probability > keep.margin:
+        return chosen
+    return (kept, *(choice for choice in chosen if choice != kept))[:fan_out]
+
+
 class FunctionalRouter(Protocol):
     """Decides among a fixed set of targets: the out-edges of one router node."""
 
     async def decide(
-        self, messages: Sequence[Message], *, fan_out: int = 1, threshold: float | None = None
-    ) -> Decision:
+        self, messages: Sequence[Message], *, fan_out: int = 1, threshold: float | None = None,
+        keep: Keep | None = None,
+    ) -> Decision:  # fmt: skip
         """Chooses up to ``fan_out`` nodes for a dialogue, or none.
 
         Args:
             messages: the dialogue; the last user turn weighs most.
             threshold: abstain if no node is at least so probable; None is the calibrated one.
+            keep: the node of the dialogue's earlier turns.
         """
         ...
 

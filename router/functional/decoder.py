@@ -16,7 +16,7 @@ from experts.engines.base import Capability, Engine
 from experts.engines.requests import GenerateRequest, Generation, Message, TokenId
 from router.errors import TokenHeadError
 from router.functional.call import parse_call
-from router.functional.decision import Choice, Decision
+from router.functional.decision import Choice, Decision, Keep, with_kept
 from router.functional.prompt import fit_context, last_user_turn, router_prompt
 from router.functional.tokens_file import TokensFile
 from router.types import NodeId
@@ -61,8 +61,9 @@ class DecoderRouter:
         _ = self._vocabulary_size  # as it is now: other routers may add tokens to the same engine
 
     async def decide(
-        self, messages: Sequence[Message], *, fan_out: int = 1, threshold: float | None = None
-    ) -> Decision:
+        self, messages: Sequence[Message], *, fan_out: int = 1, threshold: float | None = None,
+        keep: Keep | None = None,
+    ) -> Decision:  # fmt: skip
         """Chooses up to ``fan_out`` nodes for a dialogue, or none; see `FunctionalRouter.decide`.
 
         A call that cannot be parsed is recorded in ``Decision.malformed``; its node gets the user's last turn.
@@ -74,7 +75,7 @@ class DecoderRouter:
         prompt, room = fit_context(self.engine, router_prompt(messages, self.system), room)
         first = await self.engine.generate(self._choose(prompt, room))
         outcomes = self._outcomes(first)
-        chosen = self._chosen(outcomes, fan_out, threshold)
+        chosen = with_kept(self._chosen(outcomes, fan_out, threshold), outcomes, keep, fan_out)
         calls = await asyncio.gather(*(self._call(prompt, room, choice, first) for choice in chosen))
         plain = last_user_turn(messages)
         queries: list[str] = []

@@ -10,7 +10,7 @@ from experts.engines.base import Capability, Engine, require
 from experts.engines.requests import Message
 from router.errors import TokenHeadError
 from router.functional.calibrate import softmax
-from router.functional.decision import Choice, Decision, Target
+from router.functional.decision import Choice, Decision, Keep, Target, with_kept
 from router.functional.fit import Rows
 from router.functional.head import TokenHead
 from router.functional.prior import NodeVectors
@@ -52,8 +52,9 @@ class EncoderRouter:
         self._layers = layers
 
     async def decide(
-        self, messages: Sequence[Message], *, fan_out: int = 1, threshold: float | None = None
-    ) -> Decision:
+        self, messages: Sequence[Message], *, fan_out: int = 1, threshold: float | None = None,
+        keep: Keep | None = None,
+    ) -> Decision:  # fmt: skip
         """See `FunctionalRouter.decide`. One short text is encoded in the calling thread, which is faster than waking
         another one.
 
@@ -65,7 +66,7 @@ class EncoderRouter:
         every = self._layers > 1
         vectors = engine.embed_now(turns, every) if isinstance(engine, _EmbedsNow) else await engine.embed(turns, every)
         logits = self._rows.weights @ blend(vectors, self._layers) + self._rows.bias
-        return self._decision(turns, logits, fan_out, threshold)
+        return self._decision(turns, logits, fan_out, threshold, keep)
 
     async def decide_many(
         self, dialogues: Sequence[Sequence[Message]], *, threshold: float | None = None
@@ -80,8 +81,9 @@ class EncoderRouter:
         ]
 
     def _decision(
-        self, turns: Sequence[str], logits: NDArray[np.float32], fan_out: int, threshold: float | None
-    ) -> Decision:
+        self, turns: Sequence[str], logits: NDArray[np.float32], fan_out: int, threshold: float | None,
+        keep: Keep | None = None,
+    ) -> Decision:  # fmt: skip
         import numpy as np
 
         probabilities = softmax(logits)
@@ -91,6 +93,7 @@ class EncoderRouter:
         alternatives = tuple(Choice(self._nodes[i], self._tokens[i], float(probabilities[i])) for i in top)
         least = self._threshold if threshold is None else threshold
         chosen = alternatives[:fan_out] if alternatives[0].probability >= least else ()
+        chosen = with_kept(chosen, alternatives, keep, fan_out)
         read = sum(len(self._engine.encode(turn)) for turn in turns)
         return Decision(chosen, (turns[-1],) * len(chosen), alternatives, prompt_tokens=read, generated_tokens=0)
 

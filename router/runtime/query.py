@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from experts.engines.requests import Message
+from experts.engines.requests import Message, TokenId
 from router.errors import RunError
 
 Query = str | Sequence[Message]
 """A question, or a dialogue that ends with one."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a single node goes on writing, without a chat template: a text or the exact tokens."""
+
+    text: str = ""
+    token_ids: tuple[TokenId, ...] | None = None
 
 
 def messages_of(query: Query) -> tuple[Message, ...]:

@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experts.engines.base import Engine
-from router.errors import TokengraphError
+from router.errors import GraphError, TokengraphError
 from router.functional.decision import Decision
 from router.graph import Graph, build_graph
+from router.runtime.blocking import Blocking
 from router.runtime.engines import EnginePool
-from router.runtime.portal import call, iterate
-from router.runtime.query import Query, messages_of
+from router.runtime.options import NO_OPTIONS, RunOptions
+from router.runtime.query import Prompt, Query, messages_of
 from router.runtime.result import RunResult
 from router.runtime.runs import Session, StreamItem, session
 from router.spec import GraphSpec, load_spec
+from router.trace import Delta, Event
 from router.types import NodeId, WorkerId
 
 if TYPE_CHECKING:
+    from router.runtime.direct import DirectRuns
     from router.runtime.runs import Compiled
     from router.runtime.visits import Visitor
 
-__all__ = ["Query", "Router", "StreamItem"]
+__all__ = ["Prompt", "Query", "Router", "RunOptions", "StreamItem"]
 
 
-class Router:
+class Router(Blocking):
     """A graph of models that answers like one.
 
     Models load when first needed and stay until ``close``. Every method that starts with ``a`` is the async form of the
@@ -78,6 +81,12 @@ class Router:
         return {name: visitor(self.spec, name, self._pool) for name in self.spec.nodes}
 
     @cached_property
+    def _direct(self) -> DirectRuns:
+        from router.runtime.direct import DirectRuns
+
+        return DirectRuns(self.spec, self._pool)
+
+    @cached_property
     def runnable(self) -> Compiled:
         """The graph as a LangGraph runnable, without checkpoints of its own: embed it as a node of your own graph.
 
@@ -88,60 +97,42 @@ class Router:
 
         return compile_graph(self.graph, self._visitors)
 
-    def run(self, query: Query, *, thread_id: str | None = None) -> RunResult:
-        """Answers.
+    async def arun(
+        self, query: Query | Prompt, *, thread_id: str | None = None, options: RunOptions = NO_OPTIONS,
+        node: NodeId | None = None, send: Callable[[Delta | Event], None] | None = None,
+    ) -> RunResult:  # fmt: skip
+        """See ``run``.
 
         Args:
-            query: a text, or a dialogue that ends with the user's turn; with a ``thread_id``, only what is new in it.
-            thread_id: continues that conversation (its earlier turns are remembered) and makes the run resumable.
-
-        Raises:
-            BudgetExceeded: the spec's budget is used up.
-            EngineError: a node failed and no error or fallback edge leads on.
-            TokenHeadError: a router's functional tokens are missing or do not fit.
-            RunError: the query, or the checkpoints for a ``thread_id``, are missing or unusable.
-
-        Every error carries in ``events`` what had happened in the run before.
+            node: asks this expert alone, past all routing. Its dialogue may end with a tool's turn, and it also takes a
+                Prompt.
+            send: receives text and events as they come: what ``astream`` yields.
         """
-        return call(self.arun, query, thread_id=thread_id)
+        alone = self._direct.of(node) if thread_id is None else None
+        if alone is not None:
+            asked = messages_of(query) if node is None and not isinstance(query, Prompt) else query
+            return await alone.run(asked, options, send)
+        if isinstance(query, Prompt) or node is not None:
+            raise GraphError("expected a dialogue for the graph, found a prompt or a thread for a single node")
+        async with self._session(thread_id, options) as session:
+            return await (session.run(query) if send is None else session.follow(query, send))
 
-    async def arun(self, query: Query, *, thread_id: str | None = None) -> RunResult:
-        """See ``run``."""
-        async with self._session(thread_id) as session:
-            return await session.run(query)
-
-    def resume(self, thread_id: str) -> RunResult:
-        """Finishes the last run of a thread after it was interrupted (the process was killed, a node failed).
-
-        Visits that had ended are not made again. A run that had finished gives its result again.
-
-        Raises:
-            RunError: there is no such thread, or its run belongs to another graph. Else as ``run``.
-        """
-        return call(self.aresume, thread_id)
+    async def engine(self, worker: WorkerId) -> Engine:
+        """The engine of a worker, started if need be; it stays this Router's to close."""
+        return await self._pool.get(worker)
 
     async def aresume(self, thread_id: str) -> RunResult:
         """See ``resume``."""
-        async with self._session(thread_id) as session:
+        async with self._session(thread_id, NO_OPTIONS) as session:
             return await session.resume()
 
-    def stream(self, query: Query, *, thread_id: str | None = None) -> Iterator[StreamItem]:
-        """Answers piece by piece: text as it is written (Delta), events as they happen, and at last the RunResult.
-
-        The deltas that are not ``working`` add up to the answer. A run that fails yields a last event, Failed, and
-        raises. Closing the iterator early stops the run.
-        """
-        return iterate(lambda: self.astream(query, thread_id=thread_id))
-
-    async def astream(self, query: Query, *, thread_id: str | None = None) -> AsyncIterator[StreamItem]:
+    async def astream(
+        self, query: Query, *, thread_id: str | None = None, options: RunOptions = NO_OPTIONS
+    ) -> AsyncIterator[StreamItem]:
         """See ``stream``."""
-        async with self._session(thread_id) as session, aclosing(session.stream(query)) as items:  # type: ignore[type-var]
+        async with self._session(thread_id, options) as session, aclosing(session.stream(query)) as items:  # type: ignore[type-var]
             async for item in items:
                 yield item
-
-    def batch(self, queries: Sequence[Query], *, concurrency: int = 32) -> list[RunResult | TokengraphError]:
-        """Answers many queries, in their order; a query that failed has its error in its place."""
-        return call(self.abatch, queries, concurrency=concurrency)
 
     async def abatch(self, queries: Sequence[Query], *, concurrency: int = 32) -> list[RunResult | TokengraphError]:
         """See ``batch``."""
@@ -156,17 +147,9 @@ class Router:
 
         return list(await asyncio.gather(*map(one, queries)))
 
-    def route(self, query: Query) -> Decision:
-        """Which node would answer? Nothing but the functional tokens is computed."""
-        return call(self.aroute, query)
-
     async def aroute(self, query: Query) -> Decision:
         """See ``route``."""
         return (await self.aroute_many([query]))[0]
-
-    def route_many(self, queries: Sequence[Query]) -> list[Decision]:
-        """``route`` for many queries, in batches."""
-        return call(self.aroute_many, queries)
 
     async def aroute_many(self, queries: Sequence[Query]) -> list[Decision]:
         """See ``route_many``. Where a router chooses another router, that one decides in turn."""
@@ -174,24 +157,14 @@ class Router:
 
         return await decide(self.spec, self._visitors, [messages_of(query) for query in queries])
 
-    def _session(self, thread_id: str | None) -> AbstractAsyncContextManager[Session]:
-        return session(self.runnable, self._checkpoints, thread_id)
-
-    def close(self) -> None:
-        """Frees the models; a later run loads them anew. ``runnable`` must be taken anew as well."""
-        call(self.aclose)
+    def _session(self, thread_id: str | None, options: RunOptions) -> AbstractAsyncContextManager[Session]:
+        return session(self.runnable, self._checkpoints, thread_id, options)
 
     async def aclose(self) -> None:
         """See ``close``."""
-        for made in ("runnable", "_visitors"):  # they hold what was made from the engines
+        for made in ("runnable", "_visitors", "_direct"):  # they hold what was made from the engines
             self.__dict__.pop(made, None)
         await self._pool.close()
-
-    def __enter__(self) -> Router:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     async def __aenter__(self) -> Router:
         return self

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from router.errors import RunError, TokengraphError
+from router.runtime.options import RUN_OPTIONS, RunOptions
 from router.runtime.query import Query, input_of, messages_of
 from router.runtime.result import RunResult, result_of
 from router.trace import Delta, Event
@@ -46,6 +47,15 @@ class Session:
         asked = next((str(m.text) for m in reversed(output["messages"]) if m.type == "human"), "")
         return self._result(output, asked, started)
 
+    async def follow(self, query: Query, send: Callable[[Delta | Event], None]) -> RunResult:
+        """Answers, and sends text and events as they come."""
+        async with aclosing(self.stream(query)) as items:  # type: ignore[type-var]
+            async for item in items:
+                if isinstance(item, RunResult):
+                    return item
+                send(item)
+        raise AssertionError("a stream that ends without an error ends with its result")
+
     async def stream(self, query: Query) -> AsyncIterator[StreamItem]:
         """Answers piece by piece."""
         started = time.perf_counter()
@@ -70,13 +80,16 @@ class Session:
 
 
 @asynccontextmanager
-async def session(runnable: Compiled, checkpoints: Path | None, thread_id: str | None) -> AsyncIterator[Session]:
+async def session(
+    runnable: Compiled, checkpoints: Path | None, thread_id: str | None, options: RunOptions
+) -> AsyncIterator[Session]:
     """Opens the checkpoints of a thread, if one is named.
 
     Raises:
         RunError: there is a thread but no file for it, or the file is unusable.
     """
-    config: dict[str, Any] = {"configurable": {}, "recursion_limit": 1_000_000}  # the spec's budget bounds a run
+    # The spec's budget bounds a run.
+    config: dict[str, Any] = {"configurable": {RUN_OPTIONS: options}, "recursion_limit": 1_000_000}
     if thread_id is None:
         yield Session(runnable, {"config": config}, None)
         return
@@ -87,5 +100,5 @@ async def session(runnable: Compiled, checkpoints: Path | None, thread_id: str |
     config["configurable"]["thread_id"] = thread_id
     async with open_checkpoints(checkpoints) as saver:
         # "sync": a step's checkpoint is on disk before the next step starts, so a kill loses no finished visit.
-        options = {"config": config, "durability": "sync"}
-        yield Session(runnable.copy(update={"checkpointer": saver}), options, thread_id)
+        durable = {"config": config, "durability": "sync"}
+        yield Session(runnable.copy(update={"checkpointer": saver}), durable, thread_id)

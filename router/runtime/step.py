@@ -16,6 +16,7 @@ from experts.errors import EngineError
 from router.errors import TokengraphError
 from router.runtime.budget import Allowance
 from router.runtime.moves import Move, Outcome, moves
+from router.runtime.options import RUN_OPTIONS, RunOptions
 from router.runtime.schedule import Schedule
 from router.runtime.state import GraphState
 from router.runtime.visits import Visit, Visitor
@@ -45,7 +46,9 @@ class Step:
             # failed, had called for it.
             waits = any(task["node"] == self._name for task in state["inbox"].values())
             return Command(goto=[self._name] if waits else [])
-        send = get_stream_writer() if config.get("configurable", {}).get(STREAM_TOKENS) else None
+        asked = config.get("configurable", {})
+        send = get_stream_writer() if asked.get(STREAM_TOKENS) else None
+        options: RunOptions = asked.get(RUN_OPTIONS) or RunOptions()
         started = time.perf_counter()
         parts: list[Command[str]] = []
         for place, tasks in mine:
@@ -54,7 +57,7 @@ class Step:
                 self._spec.budget, state["spent"] or NOTHING_SPENT, place, len(visits),
                 max(task["elapsed"] for task in tasks) + before,
             )  # fmt: skip
-            parts.append(await self._visit(state, tasks, allowance, send))
+            parts.append(await self._visit(state, tasks, allowance, send, options))
         return _together(parts)
 
     async def _visit(
@@ -63,13 +66,14 @@ class Step:
         tasks: Sequence[Task],
         allowance: Allowance,
         send: Callable[[Delta | Event], None] | None,
+        options: RunOptions,
     ) -> Command[str]:
         started = time.perf_counter()
         original = text_of(state["messages"][-1])
         joins = isinstance(self._spec.nodes[self._name], JoinNode)
         query = original if joins else tasks[0]["query"]
         writer = None if send is None else Writer(send, self._spec, self._name)
-        visit = Visit(query, tasks, _history(state), allowance, None if writer is None else writer.write)
+        visit = Visit(query, tasks, _history(state), allowance, None if writer is None else writer.write, options)
         try:
             allowance.check(writes=not joins)
             outcome = await allowance.in_time(self._attempt(visit))

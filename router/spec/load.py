@@ -28,8 +28,16 @@ def load_spec(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> G
     Raises:
         SpecError: everything that is wrong, in file order; also when the file cannot be read.
     """
+    return load_spec_and_files(path, environ=environ)[0]
+
+
+def load_spec_and_files(
+    path: str | Path, *, environ: Mapping[str, str] = os.environ
+) -> tuple[GraphSpec, tuple[Path, ...]]:
+    """Like ``load_spec``; also tells which files it read: the spec's own and what it includes."""
     sources = Sources(environ)
-    return _finished(sources.read(Path(path), str(path)), sources)
+    spec = _finished(sources.read(Path(path), str(path)), sources)
+    return spec, tuple(sources.files)
 
 
 def parse_spec(text: str, file: str = "<string>", *, environ: Mapping[str, str] = os.environ) -> GraphSpec:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from experts.engines.config import WorkerSpec
+from router.spec.gateway import GatewaySpec
 from router.types import NodeId, WorkerId
 
 _Probability = Annotated[float, Field(ge=0, le=1)]
@@ -132,6 +133,7 @@ class GraphSpec(_Strict):
     nodes: dict[NodeId, NodeSpec] = Field(min_length=1)
     edges: tuple[EdgeSpec, ...] = ()
     budget: Budget = Budget()
+    gateway: GatewaySpec = GatewaySpec()
 
     def when(self, edge: EdgeSpec) -> When:
         """The condition of an edge, its default filled in."""

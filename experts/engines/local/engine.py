@@ -20,6 +20,7 @@ from experts.engines.local.checkpoint import fingerprint, resolve
 from experts.engines.local.decoding import decode, final_states
 from experts.engines.local.job import Job
 from experts.engines.local.loading import count_parameters, load_causal
+from experts.engines.local.masks import Masks
 from experts.engines.local.vocabulary import extend_vocabulary
 from experts.engines.local.worker import Worker
 from experts.engines.partial import PartialEngine
@@ -29,6 +30,9 @@ from experts.engines.requests import Chunk, GenerateRequest, Generation, TokenId
 if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
+
+    from experts.moe.mask import ExpertMask
+    from experts.moe.shape import MoeShape
 
 T = TypeVar("T")
 
@@ -50,6 +54,7 @@ class LocalEngine(PartialEngine):
         self._tokenizer = PromptTokenizer.load(self._folder)
         self._model = load_causal(self._folder, dtype=worker.dtype, device=worker.device, plain=not worker.adapters)
         self._adapters = Adapters(self._model, worker.adapters)
+        self._masks = Masks(self._model, lambda: self._fingerprint)
         self._worker = Worker(worker.model, worker.max_batch, self._run)
         self._max_batch = worker.max_batch
         self._end_ids = _end_ids(self._model, self._tokenizer)
@@ -67,7 +72,8 @@ class LocalEngine(PartialEngine):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        return frozenset(Capability) - {Capability.EMBED}
+        lacking = {Capability.EMBED} if self._masks.possible else {Capability.EMBED, Capability.EXPERT_MASKS}
+        return frozenset(Capability) - lacking
 
     @property
     def model(self) -> Any:
@@ -88,7 +94,9 @@ class LocalEngine(PartialEngine):
         return self._tokenizer.decode(token_ids)
 
     def render(self, request: GenerateRequest) -> tuple[TokenId, ...]:
-        check_request(request, vocabulary_size=self._vocabulary_size, adapters=self._adapters.names)
+        check_request(
+            request, vocabulary_size=self._vocabulary_size, adapters=self._adapters.names, masks=self._masks.names
+        )
         prompt = (
             self._tokenizer.render(request.messages, request.tools)
             if request.prompt_ids is None
@@ -140,13 +148,23 @@ class LocalEngine(PartialEngine):
                 with self._adapters.use(adapter):
                     for start in range(0, len(rows), self._max_batch):
                         batch = rows[start : start + self._max_batch]
-                        states[batch] = final_states(model, [prompts[row] for row in batch]).numpy()
+                        with self._masks.applied([requests[row].expert_mask for row in batch]):
+                            states[batch] = final_states(model, [prompts[row] for row in batch]).numpy()
 
         await self.call(run)
         return states
 
     async def extend_vocabulary(self, rows: Mapping[str, NDArray[float32]]) -> None:
         await self.call(lambda model: extend_vocabulary(model, self._tokenizer, rows))
+
+    async def moe_shape(self) -> MoeShape:
+        if not self._masks.possible:
+            self._lack(Capability.EXPERT_MASKS)
+        return await asyncio.to_thread(self._masks.shape)
+
+    async def set_masks(self, masks: Mapping[str, ExpertMask]) -> None:
+        await self.moe_shape()  # reading the files for the fingerprint must not keep the engine's thread
+        await self.call(lambda _model: self._masks.set(masks))
 
     async def close(self) -> None:
         await asyncio.to_thread(self._worker.close)
@@ -166,8 +184,12 @@ class LocalEngine(PartialEngine):
         return Job(request, prompt, answer, emit)
 
     def _run(self, batch: list[Job]) -> None:
-        with self._adapters.use(batch[0].request.adapter):
-            decode(self._model, batch)
+        batch = self._masks.still_known(batch)
+        if not batch:
+            return
+        masks = self._masks.applied([job.request.expert_mask for job in batch])
+        with self._adapters.use(batch[0].request.adapter), masks as keep:
+            decode(self._model, batch, keep)
 
 
 def _end_ids(model: Any, tokenizer: PromptTokenizer) -> frozenset[TokenId]:

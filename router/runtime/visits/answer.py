@@ -14,7 +14,10 @@ from router.functional.call import parse_call
 from router.functional.targets import targets_of
 from router.functional.tokens_file import TokensFile, token_texts
 from router.runtime.engines import EnginePool
+from router.runtime.logprobs import token_logprobs
 from router.runtime.moves import Outcome
+from router.runtime.options import RunOptions, answers
+from router.runtime.query import Prompt
 from router.runtime.visits.base import Visit
 from router.runtime.work import Reply
 from router.spec.models import ExpertNode, GraphSpec
@@ -28,13 +31,14 @@ class AnswerVisitor:
     def __init__(self, spec: GraphSpec, name: NodeId, node: ExpertNode, pool: EnginePool) -> None:
         self._name, self._node, self._pool = name, node, pool
         self._texts = token_texts(targets_of(spec, name), {})
+        self._answers = answers(spec, name)
 
     async def visit(self, visit: Visit) -> Outcome:
         engine = await self._pool.get(self._node.worker)
         tokens = self._tokens(engine)
-        request = self._request(visit, tuple(tokens))
+        request = self._request(engine, visit, tuple(tokens))
         generation = await self._generate(engine, request, visit)
-        visit.allowance.check_length(len(generation.token_ids), self._node.max_tokens, generation.finish_reason)
+        visit.allowance.check_length(len(generation.token_ids), self._longest(visit), generation.finish_reason)
         handed_on = tokens.get(generation.stop_reason) if isinstance(generation.stop_reason, int) else None
         if handed_on is not None:
             return await self._hand_on(engine, request, generation, visit, handed_on)
@@ -45,6 +49,7 @@ class AnswerVisitor:
                 node=self._name, query=visit.query, answer=answer, working=working, probability=probability,
                 finish_reason=generation.finish_reason, prompt_tokens=generation.prompt_tokens,
                 generated_tokens=len(generation.token_ids), activated_parameters=engine.info.activated_parameters,
+                logprobs=() if self._options(visit).logprobs is None else token_logprobs(engine, generation, working),
             ),
             reply=Reply(node=self._name, text=answer, logprob=generation.mean_logprob),
             probability=probability,
@@ -63,17 +68,33 @@ class AnswerVisitor:
             found[token_id] = node
         return found
 
-    def _request(self, visit: Visit, stops: tuple[TokenId, ...]) -> GenerateRequest:
-        node = self._node
+    def _options(self, visit: Visit) -> RunOptions:
+        """What the caller asked of this answer; on the way to another one, nothing but to be in time."""
+        return visit.options if self._answers else RunOptions(deadline=visit.options.deadline)
+
+    def _longest(self, visit: Visit) -> int:
+        return self._options(visit).max_tokens or self._node.max_tokens
+
+    def _request(self, engine: Engine, visit: Visit, stops: tuple[TokenId, ...]) -> GenerateRequest:
+        node, options = self._node, self._options(visit)
+        request = GenerateRequest(
+            max_tokens=visit.allowance.cap(self._longest(visit)), stop=(*node.stop, *options.stop),
+            stop_token_ids=stops, adapter=node.adapter, top_logprobs=options.logprobs or 0, deadline=options.deadline,
+            sampling=Sampling(
+                node.temperature if options.temperature is None else options.temperature,
+                node.top_p if options.top_p is None else options.top_p,
+                node.seed if options.seed is None else options.seed,
+            ),
+        )  # fmt: skip
+        if isinstance(visit.asked, Prompt):
+            ids = visit.asked.token_ids
+            return replace(request, prompt_ids=engine.encode(visit.asked.text) if ids is None else ids)
         # One system turn at the start: many chat templates accept no other.
         turns = [node.system or "", *(m.content for m in visit.messages if m.role == "system")]
         system = "\n\n".join(turn for turn in turns if turn)
         rest = (message for message in visit.messages if message.role != "system")
-        return GenerateRequest(
-            messages=(*((Message("system", system),) if system else ()), *rest),
-            max_tokens=visit.allowance.cap(node.max_tokens), stop=node.stop, stop_token_ids=stops,
-            sampling=Sampling(node.temperature, node.top_p, node.seed), adapter=node.adapter,
-        )  # fmt: skip
+        messages = (*((Message("system", system),) if system else ()), *rest)
+        return replace(request, messages=messages, tools=options.tools)
 
     async def _generate(self, engine: Engine, request: GenerateRequest, visit: Visit) -> Generation:
         if visit.write is None:
@@ -99,16 +120,16 @@ class AnswerVisitor:
         end = engine.token_id(form.end)
         room = request.max_tokens - len(first.token_ids)
         if room < 1:
-            visit.allowance.check_length(len(first.token_ids), self._node.max_tokens, "length")
+            visit.allowance.check_length(len(first.token_ids), self._longest(visit), "length")
             raise self._no_call(engine, form, token, "")
         rest = await engine.generate(
             replace(
-                request, messages=(), prompt_ids=engine.render(request), forced_ids=first.token_ids, max_tokens=room,
+                request, messages=(), tools=(), prompt_ids=engine.render(request), forced_ids=first.token_ids, max_tokens=room,
                 stop=() if end is not None else (form.close,), stop_token_ids=() if end is None else (end,),
             )
         )  # fmt: skip
         written = len(first.token_ids) + len(rest.token_ids)
-        visit.allowance.check_length(written, self._node.max_tokens, rest.finish_reason)
+        visit.allowance.check_length(written, self._longest(visit), rest.finish_reason)
         query = parse_call(rest.text if end is not None else rest.text + form.close, form)
         if query is None:
             raise self._no_call(engine, form, token, rest.text)

@@ -9,6 +9,8 @@ from typing import Protocol
 from experts.engines.requests import Message
 from router.runtime.budget import Allowance
 from router.runtime.moves import Outcome
+from router.runtime.options import NO_OPTIONS, RunOptions
+from router.runtime.query import Prompt
 from router.runtime.work import Task
 
 
@@ -22,6 +24,8 @@ class Visit:
         history: the dialogue before the user's last turn.
         allowance: what it may use.
         write: receives text as it is written; None if nobody listens.
+        options: what the caller asked of the run.
+        asked: what the caller asked of this very node, if it named one: the dialogue as it is, or a prompt.
     """
 
     query: str
@@ -29,10 +33,14 @@ class Visit:
     history: tuple[Message, ...]
     allowance: Allowance
     write: Callable[[str], None] | None
+    options: RunOptions = NO_OPTIONS
+    asked: tuple[Message, ...] | Prompt | None = None
 
     @property
     def messages(self) -> tuple[Message, ...]:
         """The dialogue with this visit's query as its last turn."""
+        if isinstance(self.asked, tuple):
+            return self.asked
         return (*self.history, Message("user", self.query))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from router.functional.decision import Choice, Decision, FunctionalRouter
+from router.functional.decision import Choice, Decision, FunctionalRouter, Keep
 from router.functional.targets import targets_of
 from router.functional.tokens_file import find_tokens, worker_for
 from router.runtime.engines import EnginePool
@@ -36,7 +36,9 @@ class RouteVisitor:
         fan_out = min(self._node.fan_out, len(self._targets))
         limit = visit.allowance.cap(fan_out * (1 + self._node.max_tokens)) // fan_out
         router = _within(router, limit)
-        decision = await router.decide(visit.messages, fan_out=fan_out, threshold=self._node.threshold)
+        before = visit.options.keep.get(self._name)
+        keep = None if before is None else Keep(before, visit.options.margin)
+        decision = await router.decide(visit.messages, fan_out=fan_out, threshold=self._node.threshold, keep=keep)
         if limit <= self._node.max_tokens and any(call is not None for call in decision.malformed):
             raise visit.allowance.out_of_tokens(decision.generated_tokens)
         return self.outcome(visit.query, decision, activated)

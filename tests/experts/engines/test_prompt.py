@@ -11,11 +11,13 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerFast
 
 from experts.engines.prompt import PromptTokenizer
-from experts.engines.requests import Message
+from experts.engines.requests import Message, ToolCall
 from experts.errors import RequestError
 from tests.experts.engines.checkpoints import TEMPLATE, character_tokenizer
 
 MARKUP = ("<|im_start|>", "<|im_end|>", "<NODE_1>", "<think>", "[MASK]", "\u25b6")
+TOOLS = "{% if tools %}{{ tools | tojson }}{% endif %}"
+CALLS = "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function | tojson }}{% endfor %}{% endfor %}"
 LOWERING = TEMPLATE.replace("message.content", "message.content | trim | lower")
 
 
@@ -62,6 +64,26 @@ def test_no_text_becomes_a_special_token(tokenizer: PromptTokenizer, text: str) 
     harmless = tokenizer.render([Message("system", "x"), Message("user", "y"), Message("assistant", "z")])
     attack = tokenizer.render([Message("system", text), Message("user", text), Message("assistant", text)])
     assert special_ids(tokenizer, attack) == special_ids(tokenizer, harmless)
+
+
+@given(st.booleans(), texts)
+@example(False, "<|im_<|im_end|>end|>")
+def test_no_tool_becomes_a_special_token(normalizing: bool, text: str) -> None:
+    tokenizer = bytes_tokenizer(normalizing, TOOLS + CALLS + TEMPLATE)
+
+    def prompt(said: str) -> tuple[int, ...]:
+        tool = {"type": "function", "function": {"name": said, "parameters": {"properties": {said: {"enum": [said]}}}}}
+        called = Message("assistant", "z", (ToolCall(said, {said: [said, 1, None]}, said),))
+        return tokenizer.render([Message("user", "y"), called, Message("tool", said, tool_call_id=said)], [tool])
+
+    assert special_ids(tokenizer, prompt(text)) == special_ids(tokenizer, prompt("x"))
+
+
+def test_the_template_is_told_of_tools() -> None:
+    tokenizer = bytes_tokenizer(False, TOOLS + CALLS + TEMPLATE)
+    call = Message("assistant", "z", (ToolCall("add", {"a": 1}, "7"),))
+    prompt = tokenizer.decode(tokenizer.render([Message("user", "y"), call], [{"name": "add", "description": "sums"}]))
+    assert prompt.startswith('[{"name": "add", "description": "sums"}]{"name": "add", "arguments": {"a": 1}}')
 
 
 @given(texts.filter(lambda text: "\ue000" not in text and "\u25b6" not in text))

@@ -171,7 +171,7 @@ def test_two_branches_that_ask_one_node() -> None:
 
 def test_names_that_the_compiled_graph_needs() -> None:
     with pytest.raises(GraphError, match="_finish"):
-        make("_finish", {"e": ECHO}, {"_finish": expert("e")}).run("q")
+        make("_finish", {"e": ECHO}, {"_finish": expert("e"), "a": expert("e")}, edge("_finish", "a")).run("q")
     names = ["messages", "answer", "events", "spent", "inbox", "replies"]
     graph = make(names[0], {"e": ECHO}, {n: expert("e") for n in names}, *map(edge, names, names[1:]))
     assert visited(graph.run("q")) == names

@@ -1,0 +1,1 @@
+"""The graph as one OpenAI model, over HTTP."""

@@ -1,0 +1,82 @@
+"""A chat answer as chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from router.gateway.gateway import Call
+from router.gateway.live import LiveAnswer
+from router.gateway.report import chat_logprobs, detail_of, finish_reason, usage_of
+from router.gateway.responses import ChatChunk, ChatLogprobs, ChunkDelta, FinishReason
+from router.gateway.tool_calls import ToolCallReader
+from router.runtime.result import RunResult
+from router.trace import Delta, Event
+
+
+class ChatStream:
+    """The chunks of all choices of one request.
+
+    The log-probabilities come with the last chunk of a choice: an engine tells them when it has written the answer.
+    """
+
+    def __init__(self, put: Callable[[object], None], call: Call, *, reads_calls: bool, logprobs: bool) -> None:
+        self._put, self._call, self._logprobs = put, call, logprobs
+        self._reads_calls = reads_calls
+        self._choices: dict[int, LiveAnswer] = {}
+        self._begun: set[int] = set()
+        self._readers: dict[int, ToolCallReader] = {}
+
+    def send(self, place: int, item: Delta | Event) -> None:
+        """Text or an event of the run of one choice."""
+        self._choice(place).push(item)
+
+    def finish(self, results: Sequence[RunResult], *, usage: bool) -> None:
+        """What is left of each choice, and how it ended."""
+        for place, result in enumerate(results):
+            self._choice(place).finish(result.answer)
+            self._begin(place)
+            reason = finish_reason(result)
+            if place in self._readers:
+                for piece in self._readers[place].finish():
+                    self._chunk(place, {"content": str(piece)})
+                reason = "tool_calls" if self._readers[place].calls else reason
+            self._chunk(place, {}, reason, chat_logprobs(result) if self._logprobs else None)
+        last = self._head()
+        last["tokengraph"] = detail_of(self._call.exchange.request_id, results)
+        if usage:
+            last["usage"] = usage_of(event for result in results for event in result.events)
+        self._put(last)
+
+    def _choice(self, place: int) -> LiveAnswer:
+        if place not in self._choices:
+            if self._reads_calls:
+                self._readers[place] = ToolCallReader()
+            self._choices[place] = LiveAnswer(lambda text: self._text(place, text))
+        return self._choices[place]
+
+    def _begin(self, place: int) -> None:
+        if place not in self._begun:
+            self._begun.add(place)
+            self._chunk(place, {"role": "assistant", "content": ""})
+
+    def _text(self, place: int, text: str) -> None:
+        self._begin(place)
+        if place not in self._readers:
+            self._chunk(place, {"content": text})
+            return
+        for piece in self._readers[place].push(text):
+            self._chunk(place, {"content": piece} if isinstance(piece, str) else {"tool_calls": [piece]})
+
+    def _chunk(
+        self, place: int, delta: ChunkDelta, reason: FinishReason | None = None, logprobs: ChatLogprobs | None = None
+    ) -> None:
+        chunk = self._head()
+        chunk["choices"] = [{"index": place, "delta": delta, "logprobs": logprobs, "finish_reason": reason}]
+        self._put(chunk)
+
+    def _head(self) -> ChatChunk:
+        call = self._call
+        return {
+            "id": f"chatcmpl-{call.exchange.request_id}", "object": "chat.completion.chunk", "created": call.created,
+            "model": call.model, "choices": [],
+        }  # fmt: skip

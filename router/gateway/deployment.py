@@ -1,0 +1,111 @@
+"""A graph as it is served: the models that it offers, and the requests that still use it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import TracebackType
+
+from router.errors import RequestError
+from router.gateway.errors import Refused
+from router.gateway.responses import ModelEntry
+from router.runtime.router import Router
+from router.spec.models import ExpertNode, RouterNode
+from router.types import NodeId, WorkerId
+
+
+class Deployment:
+    """One version of the spec with its Router.
+
+    Requests hold it as a context manager; ``retire`` waits for them and then closes the Router.
+    """
+
+    def __init__(self, router: Router) -> None:
+        self.router, self.spec = router, router.spec
+        self.created = int(time.time())
+        self._using = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        name = self.spec.name
+        self._experts = {
+            f"{name}/{node}": node for node, kind in self.spec.nodes.items() if isinstance(kind, ExpertNode)
+        }
+        self._encoders: dict[str, WorkerId] = {}
+        for node, kind in self.spec.nodes.items():
+            if isinstance(kind, (ExpertNode, RouterNode)) and self._embeds(kind.worker):
+                self._encoders[f"{name}/{node}"] = kind.worker
+        nodes = list(self.spec.nodes)
+        self._lone = nodes[0] if len(nodes) == 1 and self._experts and not self.spec.edges else None
+
+    def prepare(self) -> Deployment:
+        """Compiles the graph, and loads what that needs, ahead of the first request."""
+        if self._lone is None:
+            _ = self.router.runnable
+        return self
+
+    @property
+    def decides(self) -> bool:
+        """Whether anything in the graph is routed."""
+        return any(isinstance(node, RouterNode) for node in self.spec.nodes.values())
+
+    @property
+    def models(self) -> list[ModelEntry]:
+        """The graph, and each node that can be asked alone."""
+        names = dict.fromkeys((self.spec.name, *self._experts, *self._encoders))
+        return [
+            {"id": name, "object": "model", "created": self.created, "owned_by": "tokengraph"} for name in names
+        ]  # fmt: skip
+
+    def node(self, model: str) -> NodeId | None:
+        """The expert that a model's name means; None for the graph. A graph of one expert means that one.
+
+        Raises:
+            Refused: there is no such model.
+        """
+        if model == self.spec.name:
+            return self._lone
+        if model not in self._experts:
+            raise self._unknown(model, [self.spec.name, *self._experts])
+        return self._experts[model]
+
+    def encoder(self, model: str) -> WorkerId:
+        """The worker that embeds for a model's name; the graph means its only encoder.
+
+        Raises:
+            Refused: there is no such model, or it cannot embed.
+        """
+        if model == self.spec.name and len(set(self._encoders.values())) == 1:
+            return next(iter(self._encoders.values()))
+        if model not in self._encoders:
+            if model == self.spec.name or model in self._experts:
+                known = ", ".join(self._encoders) or "none"
+                raise RequestError(f"expected a model that embeds ({known}), found {model!r}. Ask one of those")
+            raise self._unknown(model, list(self._encoders))
+        return self._encoders[model]
+
+    async def retire(self) -> None:
+        """Closes the Router once nobody uses it any more."""
+        await self._idle.wait()
+        await self.router.aclose()
+
+    def __enter__(self) -> Deployment:
+        self._using += 1
+        self._idle.clear()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._using -= 1
+        if not self._using:
+            self._idle.set()
+
+    def _embeds(self, worker: WorkerId) -> bool:
+        return getattr(self.spec.workers.get(worker), "task", None) == "embed"
+
+    def _unknown(self, model: str, known: list[str]) -> Refused:
+        names = ", ".join(known) or "none"
+        return Refused(
+            f"expected one of the models {names}, found {model[:80]!r}. Ask one of those", status=404,
+            code="model_not_found", param="model",
+        )  # fmt: skip

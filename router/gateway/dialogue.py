@@ -1,0 +1,101 @@
+"""From a chat request to what the graph is asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from experts.engines.requests import Message, ToolCall
+from router.errors import RequestError
+from router.gateway.affinity import Course
+from router.gateway.gateway import Call
+from router.gateway.requests import ChatMessage, ChatRequest
+from router.gateway.runs import Ask
+from router.runtime.router import RunOptions
+from router.spec.models import ExpertNode, RouterNode
+from router.types import NodeId
+
+
+def messages_of(turns: Sequence[ChatMessage]) -> tuple[Message, ...]:
+    """The dialogue.
+
+    Raises:
+        RequestError: it does not end with a user's or a tool's turn, no user says anything, or a call is no JSON.
+    """
+    messages = tuple(map(_message, turns))
+    if messages[-1].role not in ("user", "tool"):
+        found = messages[-1].role
+        raise RequestError(f"expected messages that end with a user's or a tool's turn, found {found}'s. Add one")
+    if all(message.role != "user" for message in messages):
+        raise RequestError("expected a user's turn among the messages, found none. Add what the user asks")
+    return messages
+
+
+async def asks_of(call: Call, request: ChatRequest, messages: tuple[Message, ...], course: Course) -> list[Ask]:
+    """One run for each choice.
+
+    With tools the node answers alone, whom the router chooses: it must see the calls and their results as they are.
+    """
+    node = call.deployment.node(request.model)
+    tools = request.callable_tools
+    if node is None and (tools or any(m.role == "tool" or m.tool_calls for m in messages)):
+        node = await _responsible(call, messages, course)
+    options = RunOptions(
+        max_tokens=request.max_completion_tokens or request.max_tokens, temperature=request.temperature,
+        top_p=request.top_p, stop=request.stops, logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+        deadline=call.deadline, tools=tools, keep=course.choices, margin=call.deployment.spec.gateway.affinity,
+    )  # fmt: skip
+    return [Ask(messages, node, seeded) for seeded in with_seeds(options, request.seed, request.n or 1)]
+
+
+def with_seeds(options: RunOptions, seed: int | None, n: int) -> list[RunOptions]:
+    """The options of ``n`` choices: their seeds count up."""
+    return [options if seed is None else replace(options, seed=_wrapped(seed + place)) for place in range(n)]
+
+
+def _wrapped(seed: int) -> int:
+    return seed if seed < 2**63 else seed - 2**64
+
+
+async def _responsible(call: Call, messages: Sequence[Message], course: Course) -> NodeId:
+    """The expert that a dialogue with tools belongs to: the one that called them, else whom the router chooses."""
+    spec = call.deployment.spec
+    if messages[-1].role == "tool" and course.node is not None:
+        return course.node
+    if not isinstance(spec.nodes[spec.entry], RouterNode):
+        raise RequestError(
+            f"expected tools with a node or with a graph that begins with a router, found the entry {spec.entry}. Ask a "
+            f"node: model {spec.name}/NODE"
+        )
+    plain = [m for m in messages if m.role in ("system", "user") or (m.role == "assistant" and not m.tool_calls)]
+    while plain[-1].role != "user":
+        plain.pop()
+    decision = await call.deployment.router.aroute(plain)
+    chosen = [choice.node for choice in decision.chosen if choice.node is not None]
+    if not chosen or not isinstance(spec.nodes[chosen[0]], ExpertNode):
+        raise RequestError(
+            f"expected a dialogue that belongs to one of the nodes, found none that fits. Ask a node: model {spec.name}/NODE"
+        )
+    return chosen[0]
+
+
+def _message(turn: ChatMessage) -> Message:
+    role = "system" if turn.role == "developer" else turn.role
+    calls = tuple(
+        ToolCall(call.function.name, _arguments(call.function.arguments), call.id) for call in turn.tool_calls or ()
+    )
+    return Message(role, turn.text, calls, turn.tool_call_id)
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    try:
+        arguments = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise RequestError(
+            f"expected the arguments of a tool call as a JSON object, found {text[:80]!r}. Send what the response gave"
+        )
+    return arguments

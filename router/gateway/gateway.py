@@ -1,0 +1,137 @@
+"""Everything that the endpoints share: the graph that is served, who may ask it, and what is noted of each request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from router.gateway.affinity import Affinity
+from router.gateway.deployment import Deployment
+from router.gateway.exchange import Exchange
+from router.gateway.keys import Keys
+from router.gateway.limits import Account
+from router.gateway.logs import log
+from router.gateway.metrics import Metrics
+from router.gateway.telemetry import Finished, Telemetry
+from router.gateway.traces import Trace, Traces
+from router.runtime.result import RunResult
+from router.trace import Event
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a gateway works.
+
+    Attributes:
+        seconds: longest time for one request; then it ends with an error.
+        body: longest request body in bytes.
+        traces: how many traces are kept.
+        log_prompts: write what users ask, and the answers, into the log.
+    """
+
+    seconds: float = 600.0
+    body: int = 16 << 20
+    traces: int = 1000
+    log_prompts: bool = False
+
+
+@dataclass
+class Gateway:
+    """One running gateway.
+
+    Attributes:
+        problem: what is wrong with the newest version of the spec; None if it is the one that is served.
+    """
+
+    deployment: Deployment
+    keys: Keys
+    settings: Settings = field(default_factory=Settings)
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    affinity: Affinity = field(default_factory=Affinity)
+    metrics: Metrics = field(default_factory=Metrics)
+    problem: str | None = None
+
+    def __post_init__(self) -> None:
+        self.traces = Traces(self.settings.traces)
+
+
+@dataclass
+class Call:
+    """One request to an endpoint that asks the graph: what it uses, and what is noted of it.
+
+    Attributes:
+        model: the model that was asked for, once that is known to exist.
+        runs: the events of its runs, also of one that failed.
+    """
+
+    gateway: Gateway
+    exchange: Exchange
+    body: bytes
+    account: Account | None
+    deployment: Deployment
+    operation: str = ""
+    model: str = ""
+    created: int = field(default_factory=lambda: int(time.time()))
+    runs: list[tuple[Event, ...]] = field(default_factory=list)
+
+    @property
+    def owner(self) -> str | None:
+        """The name of the API key; None if there are no keys."""
+        return None if self.account is None else self.account.name
+
+    @property
+    def scope(self) -> str:
+        """Dialogues of another scope are other dialogues."""
+        return f"{self.owner}\n{self.model}"
+
+    @property
+    def deadline(self) -> float:
+        """``time.monotonic()`` value at which the client gets an error in place of an answer."""
+        return time.monotonic() + self.gateway.settings.seconds
+
+    def finish(self, results: Sequence[RunResult]) -> None:
+        """Notes the runs of the request."""
+        self.runs = [result.events for result in results]
+
+    def settle(self, error: Exception | None) -> None:
+        """Books what the request took: the account, metrics, the trace, spans, the log."""
+        if error is not None and not self.runs and (events := getattr(error, "events", ())):
+            self.runs = [events]
+        gateway, exchange = self.gateway, self.exchange
+        for events in self.runs:
+            gateway.metrics.run(events)
+        every = [event for events in self.runs for event in events]
+        read, written = sum(e.prompt_tokens for e in every), sum(e.generated_tokens for e in every)
+        if self.account is not None:
+            self.account.charge(read + written)
+        if not self.model:
+            return
+        kind = None if error is None else type(error).__name__
+        said = None if error is None else str(error) or kind
+        gateway.traces.add(
+            exchange.request_id, Trace(self.model, self.created, self.owner, tuple(self.runs), said)
+        )  # fmt: skip
+        if gateway.telemetry:
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in exchange.headers.items()}
+            seconds = time.perf_counter() - exchange.started
+            gateway.telemetry.record(
+                Finished(self.operation, self.model, exchange.request_id, headers, seconds, tuple(self.runs), kind)
+            )
+        exchange.said |= {
+            "model": self.model, "prompt_tokens": read, "completion_tokens": written,
+            "nodes": [event.node for event in every],
+        }  # fmt: skip
+        if gateway.settings.log_prompts:
+            exchange.said["prompts"] = [event.query for event in every]
+            exchange.said["answers"] = [answer for e in every if (answer := getattr(e, "answer", None)) is not None]
+
+
+def write_log(exchange: Exchange, owner: str | None) -> None:
+    """One line a request."""
+    seconds = time.perf_counter() - exchange.started
+    fields = {
+        "request_id": exchange.request_id, "path": exchange.path, "status": exchange.status, "key": owner,
+        "milliseconds": round(1000 * seconds, 2), **exchange.said,
+    }  # fmt: skip
+    log.info("request", extra={"fields": fields})

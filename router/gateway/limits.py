@@ -1,0 +1,95 @@
+"""What one API key may use: requests and tokens a minute, and tokens in all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from router.gateway.errors import Refused, retry_after
+from router.spec.gateway import ApiKey
+
+_MINUTE = 60.0
+
+
+class Bucket:
+    """Refills evenly, a full one within a minute. What is taken may be more than what is there; then it is in debt."""
+
+    def __init__(self, capacity: int, clock: Callable[[], float]) -> None:
+        self.capacity = capacity
+        self._clock, self._level, self._at = clock, float(capacity), clock()
+
+    @property
+    def level(self) -> float:
+        """What is there now."""
+        now = self._clock()
+        self._level = min(self.capacity, self._level + (now - self._at) * self.capacity / _MINUTE)
+        self._at = now
+        return self._level
+
+    def take(self, amount: float) -> None:
+        """Takes out, below zero if need be."""
+        self._level = self.level - amount
+
+    def seconds_until(self, amount: float) -> float:
+        """How long until so much is there."""
+        return max(0.0, amount - self.level) * _MINUTE / self.capacity
+
+
+class Account:
+    """A key's use."""
+
+    def __init__(self, key: ApiKey, clock: Callable[[], float] = time.monotonic) -> None:
+        self._key, self._clock = key, clock
+        self.used = 0
+        self._requests = None if key.requests_per_minute is None else Bucket(key.requests_per_minute, clock)
+        self._tokens = None if key.tokens_per_minute is None else Bucket(key.tokens_per_minute, clock)
+
+    @property
+    def name(self) -> str:
+        """How logs and metrics call it."""
+        return self._key.name
+
+    def with_limits(self, key: ApiKey) -> Account:
+        """The same use under limits that may have changed."""
+        if key == self._key:
+            return self
+        account = Account(key, self._clock)
+        account.used = self.used
+        return account
+
+    def admit(self) -> None:
+        """Counts a request.
+
+        Raises:
+            Refused: a limit is reached (try again later) or the budget is used up (do not).
+        """
+        budget = self._key.budget
+        if budget is not None and self.used >= budget:
+            raise Refused(
+                f"expected at most {budget} tokens with the key {self.name}, found {self.used} used. Raise its budget",
+                status=429, code="insufficient_quota", headers={"x-should-retry": "false"},
+            )  # fmt: skip
+        for what, bucket, needed in (("requests", self._requests, 1.0), ("tokens", self._tokens, 1.0)):
+            if bucket is not None and (wait := bucket.seconds_until(needed)) > 0:
+                raise Refused(
+                    f"expected at most {bucket.capacity} {what} per minute with the key {self.name}, found more. "
+                    f"Try again in {wait:.1f} s", status=429, code="rate_limit_exceeded",
+                    headers={**retry_after(wait), **self.headers()},
+                )  # fmt: skip
+        if self._requests is not None:
+            self._requests.take(1)
+
+    def charge(self, tokens: int) -> None:
+        """Counts what a request took."""
+        self.used += tokens
+        if self._tokens is not None:
+            self._tokens.take(tokens)
+
+    def headers(self) -> Mapping[str, str]:
+        """What is left, as OpenAI says it."""
+        found: dict[str, str] = {}
+        for what, bucket in (("requests", self._requests), ("tokens", self._tokens)):
+            if bucket is not None:
+                found[f"x-ratelimit-limit-{what}"] = str(bucket.capacity)
+                found[f"x-ratelimit-remaining-{what}"] = str(max(0, int(bucket.level)))
+        return found

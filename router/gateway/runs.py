@@ -1,0 +1,63 @@
+"""The runs of one request: one for each of ``n`` choices, together, as answers or as streams."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from router.errors import DeadlineExceeded
+from router.runtime.query import Prompt, Query
+from router.runtime.result import RunResult
+from router.runtime.router import Router, RunOptions
+from router.trace import Delta, Event
+from router.types import NodeId
+
+Send = Callable[[Delta | Event], None]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What one run is asked; ``node`` alone, or the graph."""
+
+    query: Query | Prompt
+    node: NodeId | None
+    options: RunOptions
+
+
+async def run_all(router: Router, asks: Sequence[Ask], sends: Sequence[Send] | None = None) -> list[RunResult]:
+    """Runs side by side; the first that fails ends the others.
+
+    Args:
+        sends: for each run, what receives its text and events as they come.
+
+    Raises:
+        DeadlineExceeded: a run's deadline has passed.
+        TokengraphError: that of the run that failed.
+    """
+    each = [(ask, None if sends is None else sends[place]) for place, ask in enumerate(asks)]
+    deadline = min(ask.options.deadline or float("inf") for ask in asks)
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()) as scope:
+            return [await _run(router, *each[0])] if len(each) == 1 else await _side_by_side(router, each)
+    except TimeoutError as error:
+        if not scope.expired():
+            raise
+        raise DeadlineExceeded(
+            "expected an answer before the request's deadline, found none. Ask for fewer tokens, or let the server wait longer"
+        ) from error
+
+
+async def _side_by_side(router: Router, each: Sequence[tuple[Ask, Send | None]]) -> list[RunResult]:
+    tasks = [asyncio.ensure_future(_run(router, ask, send)) for ask, send in each]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _run(router: Router, ask: Ask, send: Send | None) -> RunResult:
+    return await router.arun(ask.query, options=ask.options, node=ask.node, send=send)

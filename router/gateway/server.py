@@ -1,0 +1,114 @@
+"""The server process: uvicorn, with the gateway's life around it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from starlette.applications import Starlette
+
+from router.errors import GraphError
+from router.gateway.app import create_app
+from router.gateway.gateway import Gateway, Settings
+from router.gateway.keys import Keys
+from router.gateway.logs import log
+from router.gateway.reload import Reloader, Version, read_version
+from router.gateway.telemetry import Telemetry, telemetry_at
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What ``tokengraph serve`` is told.
+
+    Attributes:
+        keys: file of API keys, besides those of the spec.
+        open: serve others than this machine without keys.
+        otlp: URL of an OpenTelemetry collector.
+        drain: seconds that requests under way get when the server is stopped.
+    """
+
+    spec: Path
+    host: str = "127.0.0.1"
+    port: int = 8000
+    keys: Path | None = None
+    open: bool = False
+    otlp: str | None = None
+    drain: int = 30
+    settings: Settings = field(default_factory=Settings)
+
+
+def make_app(options: ServeOptions) -> tuple[Starlette, Gateway]:
+    """The application of a spec, which watches its files while it lives.
+
+    Raises:
+        SpecError, DataError: the spec or the keys are wrong.
+        GraphError: it would serve everybody without keys, and was not told to.
+    """
+
+    def read() -> Version:
+        return read_version(options.spec, options.keys)
+
+    version = read()
+    keys = Keys(version.keys, os.environ)
+    if not keys and not options.open and not _local(options.host):
+        raise GraphError(
+            f"expected API keys for a server that others can reach at {options.host}, found none. Give --keys FILE or "
+            "gateway.keys in the spec, or --open if everybody may ask"
+        )
+    telemetry = Telemetry() if options.otlp is None else telemetry_at(options.otlp)
+    gateway = Gateway(version.deployment, keys, options.settings, telemetry)
+    reloader = Reloader(gateway, version, read)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        watching = asyncio.create_task(reloader.watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+            await reloader.close()
+            await gateway.deployment.retire()
+
+    return create_app(gateway, lifespan), gateway
+
+
+def serve(options: ServeOptions, started: Callable[[str], None] = lambda _: None) -> None:
+    """Serves until SIGINT or SIGTERM; requests under way are answered first.
+
+    Args:
+        started: told the base URL once the port is open.
+    """
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                port = self.servers[0].sockets[0].getsockname()[1]
+                host = f"[{options.host}]" if ":" in options.host else options.host
+                started(f"http://{host}:{port}/v1")
+
+    app, gateway = make_app(options)
+    config = uvicorn.Config(
+        app, host=options.host, port=options.port, log_config=None, access_log=False, lifespan="on",
+        timeout_graceful_shutdown=options.drain, timeout_keep_alive=75, server_header=False, date_header=False,
+    )  # fmt: skip
+    log.info("serves", extra={"fields": {"model": gateway.deployment.spec.name, "keys": bool(gateway.keys)}})
+    Server(config).run()
+
+
+def _local(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
