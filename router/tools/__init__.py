@@ -1,0 +1,46 @@
+"""Tools: what a model calls instead of guessing. Which tool and with which arguments is decided elsewhere.
+
+>>> from router.tools import tool
+>>> @tool
+... def double(number: int) -> int:
+...     '''Doubles a number.'''
+...     return 2 * number
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from router.tools.ask import Consent, PendingCall
+    from router.tools.call import ToolCaller, ToolResult
+    from router.tools.errors import ToolError
+    from router.tools.function import tool
+    from router.tools.registry import Registry
+    from router.tools.signature import Setting
+    from router.tools.tool import Tool
+
+__all__ = [
+    "Consent", "PendingCall", "Registry", "Setting", "Tool", "ToolCaller", "ToolError", "ToolResult", "tool",
+]  # fmt: skip
+
+_HOMES = {
+    "Consent": "router.tools.ask",
+    "PendingCall": "router.tools.ask",
+    "Registry": "router.tools.registry",
+    "Setting": "router.tools.signature",
+    "Tool": "router.tools.tool",
+    "ToolCaller": "router.tools.call",
+    "ToolError": "router.tools.errors",
+    "ToolResult": "router.tools.call",
+    "tool": "router.tools.function",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Loads a public name when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'router.tools' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,1 @@
+"""Tools that come with tokengraph: what a model should not guess."""

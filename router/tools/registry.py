@@ -1,0 +1,77 @@
+"""Tools by name, and tools by ``package.module:function``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from pathlib import Path
+
+from router.spec.wording import did_you_mean, listed, quoted
+from router.tools.errors import ToolDefinitionError, UnknownTool
+from router.tools.function import FunctionTool, tool
+from router.tools.tool import Tool
+
+
+class Registry:
+    """The tools that a model may call, in order.
+
+    Raises:
+        ToolDefinitionError: two tools have one name.
+    """
+
+    def __init__(self, tools: Iterable[Tool] = ()) -> None:
+        self._tools: dict[str, Tool] = {}
+        for one in tools:
+            if one.name in self._tools:
+                raise ToolDefinitionError(f"expected tools of different names, found {quoted(one.name)} twice")
+            self._tools[one.name] = one
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the tools."""
+        return tuple(self._tools)
+
+    def __getitem__(self, name: str) -> Tool:
+        """The tool of that name.
+
+        Raises:
+            UnknownTool: there is none.
+        """
+        if name not in self._tools:
+            fix = did_you_mean(name, self._tools, f"there are {listed(self._tools)}")
+            raise UnknownTool(f"expected the name of a tool, found {quoted(name)}; {fix}")
+        return self._tools[name]
+
+    def __iter__(self) -> Iterator[Tool]:
+        return iter(self._tools.values())
+
+    def __len__(self) -> int:
+        return len(self._tools)
+
+
+def load_function(reference: str, folder: Path | None = None) -> FunctionTool:
+    """The tool that ``package.module:function`` names; a function without ``@tool`` becomes one with default limits.
+
+    Args:
+        reference: as above.
+        folder: modules are looked for here too, as if a script in it was run (the folder of the spec).
+
+    Raises:
+        ToolDefinitionError: it cannot be imported, or is no function that a tool can be made of.
+    """
+    module, _, name = reference.partition(":")
+    if folder is not None and str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as problem:
+        raise ToolDefinitionError(
+            f"expected package.module:function that can be imported, found {quoted(reference)} ({problem}). Install the "
+            "package, or put the module beside the spec"
+        ) from problem
+    if isinstance(found, FunctionTool):
+        return found
+    if not callable(found) or isinstance(found, type):
+        raise ToolDefinitionError(f"expected a function at {quoted(reference)}, found {type(found).__name__}")
+    return tool(found)

@@ -1,0 +1,70 @@
+"""What every tool is, whoever runs it."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from router.spec.wording import quoted
+from router.tools.arguments import Sole, read_arguments
+from router.tools.errors import ToolDefinitionError
+
+_NAME = re.compile(r"[A-Za-z_][\w-]{0,63}", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tool(ABC):
+    """Something that a model may call.
+
+    Attributes:
+        name: what the model calls it by; letters, digits, ``_`` and ``-``.
+        description: what it does, for the model; the prior of its tool token comes from it.
+        schema: JSON Schema of its arguments, an object.
+        seconds: longest time of one call.
+        max_output: most characters of a result; the rest is cut.
+        side_effects: it changes something outside, so the user is asked before each call.
+    """
+
+    name: str
+    description: str
+    schema: Mapping[str, Any]
+    seconds: float = 10.0
+    max_output: int = 4_000
+    side_effects: bool = False
+
+    def __post_init__(self) -> None:
+        for expected, holds, found in (
+            ("a name of at most 64 letters, digits, _ and -", _NAME.fullmatch(self.name), quoted(self.name)),
+            ("a description", self.description.strip(), "none; write a docstring"),
+            ("seconds above 0", self.seconds > 0, f"{self.seconds:g}"),
+            ("max_output of at least 1", self.max_output >= 1, str(self.max_output)),
+        ):
+            if not holds:
+                raise ToolDefinitionError(f"tool {quoted(self.name)}: expected {expected}, found {found}")
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the parameters, in order."""
+        return tuple(self.schema.get("properties", ()))
+
+    def read(self, text: str) -> dict[str, Any]:
+        """The arguments in the text of a call, checked.
+
+        Raises:
+            ToolArgumentsError: the text is no call of this tool, or its arguments do not fit.
+        """
+        properties = self.schema.get("properties", {})
+        kinds = [schema.get("type") for schema in properties.values() if isinstance(schema, Mapping)]
+        sole: Sole = "text" if kinds == ["string"] else "list" if kinds == ["array"] else None
+        return self.check(read_arguments(text, self.name, self.parameters, sole=sole))
+
+    @abstractmethod
+    def check(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments as JSON values, once they fit the signature.
+
+        Raises:
+            ToolArgumentsError: they do not fit.
+        """
