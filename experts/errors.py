@@ -55,6 +55,10 @@ class CheckpointError(EngineError):
     """A model's files are missing, incomplete or of a kind that is not accepted."""
 
 
+class MaskError(EngineError):
+    """A mask or a scan of experts is malformed, or does not fit the model."""
+
+
 class WorkerError(EngineError):
     """A server of a worker cannot be started, or does not stay up."""
 
