@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
 
+    from experts.moe.mask import ExpertMask
+    from experts.moe.shape import MoeShape
+
 
 class Capability(StrEnum):
     """What an engine may be able to do. What it lacks it reports; it never pretends."""
@@ -27,6 +30,7 @@ class Capability(StrEnum):
     LAYERS = "layers"
     HIDDEN_STATES = "hidden_states"
     EXTEND_VOCABULARY = "extend_vocabulary"
+    EXPERT_MASKS = "expert_masks"
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,18 @@ class Engine(Protocol):
 
     async def extend_vocabulary(self, rows: Mapping[str, NDArray[float32]]) -> None:
         """Adds special tokens whose output rows are given, float32 [width] each; known ones get the new row."""
+        ...
+
+    async def moe_shape(self) -> MoeShape:
+        """What masks of experts have to fit: the layers of the model that have experts."""
+        ...
+
+    async def set_masks(self, masks: Mapping[str, ExpertMask]) -> None:
+        """Replaces all masks of experts, by the names by which requests call them.
+
+        Raises:
+            MaskError: one does not fit the model; then none is replaced.
+        """
         ...
 
     async def close(self) -> None:

@@ -9,12 +9,15 @@ from experts.engines.requests import GenerateRequest
 from experts.errors import DeadlineExceeded, RequestError
 
 
-def check_request(request: GenerateRequest, *, vocabulary_size: int, adapters: Collection[str] = ()) -> None:
+def check_request(
+    request: GenerateRequest, *, vocabulary_size: int, adapters: Collection[str] = (), masks: Collection[str] = ()
+) -> None:
     """Raises RequestError if the request is wrong in itself or does not fit the model.
 
     Args:
         vocabulary_size: token ids must be below it.
         adapters: names of the LoRA adapters that the engine has.
+        masks: names of the masks of experts that the engine has.
 
     Raises:
         RequestError: see above.
@@ -42,6 +45,14 @@ def check_request(request: GenerateRequest, *, vocabulary_size: int, adapters: C
         raise RequestError(
             f"expected one of this worker's adapters ({known}), found {request.adapter!r}. Add it to the spec"
         )
+    check_mask_name(request.expert_mask, masks)
+
+
+def check_mask_name(name: str | None, masks: Collection[str]) -> None:
+    """Raises RequestError unless the mask of experts is one of the engine's, or none."""
+    if name is not None and name not in masks:
+        known = ", ".join(sorted(masks)) or "none"
+        raise RequestError(f"expected one of this worker's expert masks ({known}), found {name!r}. Register it first")
 
 
 def deadline_exceeded() -> DeadlineExceeded:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
 
+    from experts.moe.mask import ExpertMask
+    from experts.moe.shape import MoeShape
+
 
 class PartialEngine:
     """Base of engines: every optional method raises CapabilityError until a subclass overrides it."""
@@ -49,6 +52,12 @@ class PartialEngine:
 
     async def extend_vocabulary(self, rows: Mapping[str, NDArray[float32]]) -> None:
         self._lack(Capability.EXTEND_VOCABULARY)
+
+    async def moe_shape(self) -> MoeShape:
+        self._lack(Capability.EXPERT_MASKS)
+
+    async def set_masks(self, masks: Mapping[str, ExpertMask]) -> None:
+        self._lack(Capability.EXPERT_MASKS)
 
     async def close(self) -> None:
         """Holds nothing that needs freeing."""

@@ -61,6 +61,7 @@ class GenerateRequest:
             ``Generation.token_ids`` when one did, and never part of ``Generation.text``.
         top_logprobs: how many alternatives to report per token.
         adapter: name of a LoRA adapter of this engine.
+        expert_mask: name of a mask of experts that was registered with this engine.
         ignore_eos: go on past the model's end token (for benchmarks).
         deadline: value of ``time.monotonic()`` after which nobody waits any more: the engine stops and raises
             DeadlineExceeded.
@@ -78,6 +79,7 @@ class GenerateRequest:
     allowed_token_ids: tuple[TokenId, ...] | None = None
     top_logprobs: int = 0
     adapter: str | None = None
+    expert_mask: str | None = None
     ignore_eos: bool = False
     deadline: float | None = None
 

@@ -13,6 +13,9 @@ from typing import Any
 from fastapi import APIRouter, Depends, HTTPException, Request
 from vllm import __version__
 
+from experts.errors import EngineError
+from experts.vllm_plugin.instrument import SETTINGS
+from experts.vllm_plugin.mask_routes import INSTRUMENT, MaskControl, mask_routes
 from experts.vllm_plugin.versions import check_version
 
 ADMIN_HEADER = "x-tokengraph-admin"
@@ -45,11 +48,26 @@ class EndpointPlugin:
         # Under /v1, which the server's own key guards as well.
         router = APIRouter(prefix="/v1/tokengraph", dependencies=[Depends(require_admin)])
         router.add_api_route("", describe, methods=["GET"])
+        router.include_router(mask_routes())
         app.include_router(router)
 
     async def init_state(self, engine_client: Any, state: Any, args: Any) -> None:
-        """Keeps the way to the engine."""
+        """Keeps the way to the engine, and lets the instruments see its requests.
+
+        Raises:
+            EngineError: several API servers would have to agree on masks.
+        """
         state.tokengraph_engine = engine_client
+        state.tokengraph_masks = None
+        if INSTRUMENT not in ((engine_client.vllm_config.additional_config or {}).get(SETTINGS) or {}):
+            return
+        if (servers := getattr(args, "api_server_count", None) or 1) > 1:
+            raise EngineError(
+                f"expected one API server, which knows all masks, found {servers}. Start replicas instead"
+            )
+        await engine_client.collective_rpc("tokengraph_attach")
+        described = (await engine_client.collective_rpc("tokengraph_describe"))[0]
+        state.tokengraph_masks = MaskControl(engine_client, described[INSTRUMENT], args.model)
 
 
 async def describe(request: Request) -> dict[str, Any]:

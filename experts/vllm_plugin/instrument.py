@@ -16,11 +16,22 @@ class Instrument(Protocol):
         """Facts about it, as plain JSON types: they cross vLLM's process boundary."""
         ...
 
+    def attach(self, runner: Any) -> None:
+        """Takes note of the model runner that the model is in; called once, before the first request."""
+        ...
+
 
 Install = Callable[[Any, Any, Mapping[str, Any]], Instrument]
 """``install(model, vllm_config, settings)`` puts an instrument into a model that has just been loaded."""
 
-INSTRUMENTS: dict[str, Install] = {}
+
+def _masks(model: Any, vllm_config: Any, settings: Mapping[str, Any]) -> Instrument:
+    from experts.vllm_plugin.masks import install
+
+    return install(model, vllm_config, settings)
+
+
+INSTRUMENTS: dict[str, Install] = {"masks": _masks}
 
 
 def install_all(model: Any, vllm_config: Any, settings: Mapping[str, Any]) -> dict[str, Instrument]:

@@ -19,7 +19,21 @@ class WorkerExtension:
 
     def tokengraph_describe(self) -> dict[str, Any] | None:
         """Every instrument's description by name; None if the model was not loaded by the plugin's loader."""
-        instruments: Mapping[str, Instrument] | None = getattr(self.model_runner.get_model(), ATTRIBUTE, None)
+        instruments = self.tokengraph_instruments
         if instruments is None:
             return None
         return {name: instrument.describe() for name, instrument in instruments.items()}
+
+    def tokengraph_attach(self) -> None:
+        """Shows every instrument the runner, before the first request."""
+        for instrument in (self.tokengraph_instruments or {}).values():
+            instrument.attach(self.model_runner)
+
+    def tokengraph_call(self, instrument: str, method: str, *arguments: Any) -> Any:
+        """Calls a method of an instrument."""
+        return getattr((self.tokengraph_instruments or {})[instrument], method)(*arguments)
+
+    @property
+    def tokengraph_instruments(self) -> Mapping[str, Instrument] | None:
+        found: Mapping[str, Instrument] | None = getattr(self.model_runner.get_model(), ATTRIBUTE, None)
+        return found

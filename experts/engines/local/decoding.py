@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,10 +15,13 @@ from experts.engines.requests import TokenId
 
 
 @torch.inference_mode()
-def decode(model: Any, jobs: Sequence[Job]) -> None:
+def decode(model: Any, jobs: Sequence[Job], shrunk: Callable[[Sequence[int]], None]) -> None:
     """Answers all jobs: one pass over the prompts, then one token a step with a key-value cache.
 
     Prompts are padded on the left; a job that ends leaves the batch.
+
+    Args:
+        shrunk: called with the rows that stay when others leave.
     """
     ids, mask, positions = pad([job.prompt for job in jobs], model.device)
     cache = _empty_cache(model)
@@ -35,6 +38,7 @@ def decode(model: Any, jobs: Sequence[Job]) -> None:
         positions = positions[:, -1:] + 1
         if len(kept) < len(running):
             running = [running[row] for row in kept]
+            shrunk(kept)
             rows = torch.tensor(kept, device=model.device)
             cache.batch_select_indices(rows)
             positions = positions[rows]

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
 
+    from experts.moe.mask import ExpertMask
+    from experts.moe.shape import MoeShape
+
 T = TypeVar("T")
 
 _DEFAULT = ReplicaOptions()
@@ -115,6 +118,13 @@ class ReplicatedEngine:
     async def extend_vocabulary(self, rows: Mapping[str, NDArray[float32]]) -> None:
         for replica in self._replicas:
             await replica.engine.extend_vocabulary(rows)
+
+    async def moe_shape(self) -> MoeShape:
+        return await self._first.moe_shape()
+
+    async def set_masks(self, masks: Mapping[str, ExpertMask]) -> None:
+        for replica in self._replicas:
+            await replica.engine.set_masks(masks)
 
     async def drain(self, seconds: float) -> int:
         """Takes no new requests and waits for those it has, the waiting ones too, but no longer than ``seconds``.

@@ -214,7 +214,10 @@ async def test_seeds(engine: VllmEngine) -> None:
 
 @pytest.mark.asyncio
 async def test_lacking_capabilities(engine: VllmEngine) -> None:
-    lacking = {Capability.EMBED, Capability.LAYERS, Capability.HIDDEN_STATES, Capability.EXTEND_VOCABULARY}
+    lacking = {
+        Capability.EMBED, Capability.LAYERS, Capability.HIDDEN_STATES, Capability.EXTEND_VOCABULARY,
+        Capability.EXPERT_MASKS,
+    }  # fmt: skip
     assert engine.capabilities == frozenset(Capability) - lacking
     with pytest.raises(CapabilityError, match="embed"):
         await engine.embed(["a"])
