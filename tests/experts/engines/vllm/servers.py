@@ -29,7 +29,7 @@ _SECONDS = 120
 
 
 class Servers:
-    """Starts servers; starting one stops the one before.
+    """Starts servers; starting one, or several together, stops those before.
 
     Args:
         logs: the folder for the output of each.
@@ -42,29 +42,36 @@ class Servers:
             [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             stderr=(logs / "forkserver.log").open("w"), env=os.environ | _ENVIRONMENT,
         )  # fmt: skip
-        self._running: int | None = None
+        self._running: list[int] = []
 
     def start(self, model: Path, *arguments: str) -> str:
         """Waits until the server is ready; returns its base URL."""
         self.stop()
+        return self._start(model, *arguments)
+
+    def start_together(self, *models: Path) -> list[str]:
+        """Servers of several models, side by side; their base URLs."""
+        self.stop()
+        return [self._start(model) for model in models]
+
+    def stop(self) -> None:
+        leaders, self._running = self._running, []
+        for leader in filter(_is_there, leaders):
+            os.kill(leader, signal.SIGTERM)
+        _until(lambda: not any(map(_is_there, leaders)))
+
+    def _start(self, model: Path, *arguments: str) -> str:
         port, log = _free_port(), self._logs / f"{model.name}.log"
         line = json.dumps([str(log), "--model", str(model), "--port", str(port), *SETTINGS, *arguments])
         assert self._forkserver.stdin is not None and self._forkserver.stdout is not None
         self._forkserver.stdin.write(line + "\n")
         self._forkserver.stdin.flush()
-        self._running = int(self._forkserver.stdout.readline())
+        leader = int(self._forkserver.stdout.readline())
+        self._running.append(leader)
         url = f"http://127.0.0.1:{port}"
-        _until(lambda: _healthy(url) or not _is_there(self._running))
+        _until(lambda: _healthy(url) or not _is_there(leader))
         assert _healthy(url), log.read_text()[-5000:]
         return url
-
-    def stop(self) -> None:
-        if self._running is None:
-            return
-        leader, self._running = self._running, None
-        if _is_there(leader):
-            os.kill(leader, signal.SIGTERM)
-        _until(lambda: not _is_there(leader))
 
     def close(self) -> None:
         self.stop()
@@ -93,9 +100,8 @@ def _healthy(url: str) -> bool:
         return False
 
 
-def _is_there(leader: int | None) -> bool:
+def _is_there(leader: int) -> bool:
     """Whether any process of the group is left."""
-    assert leader is not None
     try:
         os.killpg(leader, 0)
     except ProcessLookupError:
