@@ -200,6 +200,7 @@ class EngineConformance:
             ({"messages": (), "prompt_ids": ()}, "prompt"),
             ({"stop": ("",)}, "stop"),
             ({"adapter": "no such adapter"}, "adapters"),
+            ({"expert_mask": "no such mask"}, "masks"),
         ],
     )
     async def test_wrong_requests_are_refused(self, engine: Engine, change: dict[str, object], named: str) -> None:
@@ -224,6 +225,7 @@ class EngineConformance:
             Capability.EMBED: lambda: engine.embed(["a"]),
             Capability.LAYERS: lambda: engine.embed(["a"], layers=True),
             Capability.HIDDEN_STATES: lambda: engine.hidden_states([ASK]),
+            Capability.EXPERT_MASKS: lambda: engine.set_masks({}),
             Capability.EXTEND_VOCABULARY: lambda: engine.extend_vocabulary({"<x>": np.zeros(4, dtype=np.float32)}),
         }
         for capability, call in calls.items():

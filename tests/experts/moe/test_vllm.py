@@ -86,10 +86,15 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     made.close()
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+# As where forward passes are recorded and replayed: then nothing may depend on what a batch holds.
+RECORDED = ("--no-enforce-eager", '--compilation-config={"mode": 0}')
+
+
+@pytest.fixture(scope="module", params=(*ARCHITECTURES, "qwen3_moe recorded"))
 def served(request: pytest.FixtureRequest, servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Served:
-    folder = save(tmp_path_factory.mktemp("models") / request.param, request.param)
-    return Served(request.param, folder, servers.start(folder, *ARGUMENTS))
+    architecture, _, recorded = request.param.partition(" ")
+    folder = save(tmp_path_factory.mktemp("models") / architecture, architecture)
+    return Served(architecture, folder, servers.start(folder, *ARGUMENTS, *(RECORDED if recorded else ())))
 
 
 only_one = pytest.mark.parametrize("served", ["qwen3_moe"], indirect=True)
