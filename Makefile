@@ -31,6 +31,7 @@ check: $(VENV)/.dev
 bench: $(VENV)/.base
 	$(BIN)/python -m router.evals.pocket
 	$(BIN)/python -m router.evals.speed
+	$(BIN)/python -m router.evals.gateway
 
 # The CPU build of torch comes from wherever pip is set up to find it, else from PyTorch's own index.
 $(VENV)/.base: locks/base.txt pyproject.toml
