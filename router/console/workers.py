@@ -116,7 +116,7 @@ def _progress() -> Iterator[Watcher]:
         for row in (row for worker in workers for row in rows_of(worker)):
             if phases.get((row.worker, row.replica)) != row.phase:
                 phases[row.worker, row.replica] = row.phase
-                note(f"{row.worker} {row.replica}: {row.phase} {row.error or row.url}")
+                note(f"{row.worker} {row.replica}: {row.phase} {row.error or row.url or ''}".rstrip())
 
     yield tell
 
