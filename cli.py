@@ -109,6 +109,9 @@ def query(
     thread: Thread = None,
     checkpoints: Checkpoints = None,
     resume: Annotated[bool, typer.Option("--resume", help="Finish the interrupted run of --thread.")] = False,
+    approve: Annotated[
+        bool | None, typer.Option("--approve/--deny", help="With --resume: answer the call that the run waits with.")
+    ] = None,
 ) -> None:
     """Ask one query and print the answer."""
     if thread is not None and checkpoints is None:
@@ -117,9 +120,15 @@ def query(
         raise typer.BadParameter("needs --thread ID, the run to finish", param_hint="--resume")
     if (text is None) != resume:
         raise typer.BadParameter("give either a query or --resume", param_hint="QUERY")
+    if approve is not None and not resume:
+        raise typer.BadParameter("needs --resume: it answers a call that a run waits with", param_hint="--approve")
     from router.console.query import query as run
 
-    run(text or "", graph, as_json=as_json, trace=trace, thread_id=thread, checkpoints=checkpoints, resume=resume)
+    code = run(
+        text or "", graph, as_json=as_json, trace=trace, thread_id=thread, checkpoints=checkpoints, resume=resume,
+        approve=approve,
+    )  # fmt: skip
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from router.runtime.result import RunResult, Usage
     from router.runtime.router import Router
     from router.spec import GraphSpec, load_spec
+    from router.tools.ask import PendingCall
 
-__all__ = ["GraphSpec", "Message", "Router", "RunResult", "TokengraphError", "Usage", "load_spec"]
+__all__ = ["GraphSpec", "Message", "PendingCall", "Router", "RunResult", "TokengraphError", "Usage", "load_spec"]
 
 _HOMES = {
     "GraphSpec": "router.spec",
     "Message": "experts.engines.requests",
+    "PendingCall": "router.tools.ask",
     "Router": "router.runtime.router",
     "RunResult": "router.runtime.result",
     "TokengraphError": "router.errors",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -82,6 +82,22 @@ class Answered(_Visit):
     logprobs: tuple[TokenLogprob, ...] = Field((), exclude_if=lambda logprobs: not logprobs)
 
 
+class Called(_Visit):
+    """A tool was called; a call that gave no result is an event Failed.
+
+    Attributes:
+        arguments: what it was called with, as JSON values.
+        text: the result.
+        cut: the result was longer than the tool's ``max_output``; ``text`` is its beginning.
+    """
+
+    kind: Literal["called"] = "called"
+    tool: str
+    arguments: dict[str, Any]
+    text: str
+    cut: bool = False
+
+
 class Joined(_Visit):
     """A join made one answer of several."""
 
@@ -100,7 +116,7 @@ class Failed(_Visit):
     next: tuple[NodeId, ...] = ()
 
 
-Event = Annotated[Routed | Answered | Joined | Failed, Field(discriminator="kind")]
+Event = Annotated[Routed | Answered | Called | Joined | Failed, Field(discriminator="kind")]
 
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 

@@ -23,16 +23,31 @@ async def write_run(router: Router, query: Query, *, thread_id: str | None = Non
     with Progress() as progress:
         if not sys.stdout.isatty():
             result = await router.arun(query, thread_id=thread_id)
-            write_answer(f"{result.answer}\n")
+            write_result(result)
             return result
         answer = StreamedAnswer(last_nodes(router.spec), progress)
         async with aclosing(router.astream(query, thread_id=thread_id)) as items:  # type: ignore[type-var]
             async for item in items:
                 if isinstance(item, RunResult):
-                    answer.finish(item.answer)
+                    if item.pending is None:
+                        answer.finish(item.answer)
                     return item
                 answer.show(item)
     raise AssertionError("a stream ends with its result")
+
+
+async def write_resumed(router: Router, thread_id: str, *, approve: bool | None = None) -> RunResult:
+    """Finishes the run of a thread and writes its answer, if there is one by then."""
+    with Progress():
+        result = await router.aresume(thread_id, approve=approve)
+    write_result(result)
+    return result
+
+
+def write_result(result: RunResult) -> None:
+    """Writes the answer; nothing while a call is pending."""
+    if result.pending is None:
+        write_answer(f"{result.answer}\n")
 
 
 def last_nodes(spec: GraphSpec) -> frozenset[NodeId]:

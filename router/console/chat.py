@@ -11,7 +11,8 @@ from datetime import datetime
 from pathlib import Path
 
 from experts.engines.requests import Message
-from router.console.answer import write_run
+from router.console.answer import write_resumed, write_run
+from router.console.consent import ask, can_ask, kept_for_asking, written
 from router.console.errors import show_error
 from router.console.graphs import graph_path
 from router.console.query import show_trace
@@ -19,6 +20,8 @@ from router.console.terminal import note
 from router.errors import TokengraphError
 from router.runtime.result import RunResult
 from router.runtime.router import Router
+from router.spec import load_spec
+from router.tools.errors import ToolDenied
 
 _HELP = """\
 /help   this list
@@ -29,10 +32,11 @@ _HELP = """\
 
 def chat(graph: Path | None, *, checkpoints: Path | None, thread_id: str | None, trace: bool) -> int:
     """Talks until the input ends; returns the exit code: 1 if a line that came from a pipe could not be answered."""
-    router = Router.from_file(graph_path(graph), checkpoints=checkpoints)
-    interactive = sys.stdin.isatty() and sys.stdout.isatty()
-    talk = _Chat(router, checkpoints, thread_id, trace)
-    with asyncio.Runner() as runner:
+    spec = load_spec(graph_path(graph))
+    interactive = can_ask()
+    with kept_for_asking(spec, checkpoints) as kept, asyncio.Runner() as runner:
+        router = Router(spec, checkpoints=kept)
+        talk = _Chat(router, checkpoints, thread_id, trace, asks=kept is not None)
         try:
             if interactive:
                 talk.greet()
@@ -47,8 +51,10 @@ def chat(graph: Path | None, *, checkpoints: Path | None, thread_id: str | None,
 class _Chat:
     """A conversation. It is remembered here, or in the file of checkpoints if there is one."""
 
-    def __init__(self, router: Router, checkpoints: Path | None, thread_id: str | None, trace: bool) -> None:
-        self._router, self._checkpoints, self._trace = router, checkpoints, trace
+    def __init__(
+        self, router: Router, checkpoints: Path | None, thread_id: str | None, trace: bool, *, asks: bool
+    ) -> None:
+        self._router, self._checkpoints, self._trace, self._asks = router, checkpoints, trace, asks
         self._thread = None if checkpoints is None else thread_id or _new_thread()
         self._history: list[Message] = []
         self._last: RunResult | None = None
@@ -89,7 +95,7 @@ class _Chat:
         question = Message("user", line)
         asked = [question] if self._thread else [*self._history, question]
         try:
-            result = runner.run(write_run(self._router, asked, thread_id=self._thread))
+            result = self._answered(asked, runner)
         except TokengraphError as error:
             self.failures += 1
             show_error(error)
@@ -103,6 +109,18 @@ class _Chat:
             self._last = result
             if self._trace:
                 show_trace(result, self._router.spec)
+
+    def _answered(self, asked: list[Message], runner: asyncio.Runner) -> RunResult:
+        thread = self._thread or (_new_thread() if self._asks else None)
+        result = runner.run(write_run(self._router, asked, thread_id=thread))
+        while result.pending is not None and thread is not None:
+            if not can_ask():
+                raise ToolDenied(
+                    f"expected a yes or a no to {written(result.pending)}, found nobody to ask. Answer with `tokengraph "
+                    f"query --checkpoints {self._checkpoints} --thread {thread} --resume --approve` (or --deny)"
+                )
+            result = runner.run(write_resumed(self._router, thread, approve=ask(result.pending)))
+        return result
 
     def _name_thread(self) -> None:
         if self._thread:

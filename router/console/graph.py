@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,7 @@ from rich.text import Text
 from router.console.graphs import graph_path
 from router.console.terminal import console, note, printable, write_answer, write_json
 from router.spec import GraphSpec, json_schema, load_spec
+from router.spec.tools import BuiltinTools, FunctionTools, McpTools, ToolSource, names_of
 from router.types import WorkerId
 
 
@@ -33,6 +35,7 @@ def show(path: Path | None) -> None:
         out.print(printable(spec.description), style="dim")
     out.print(tree(graph))
     _section("workers", {name: _worker(spec, name) for name in spec.workers})
+    _section("tools", dict(map(_tools, spec.tools)))
     if any(edge.cost for edge in spec.edges):
         least, most = cheapest_costs(graph), worst_costs(graph)
         _section(
@@ -74,6 +77,18 @@ def _worker(spec: GraphSpec, name: WorkerId) -> str:
     users = sum(name in (getattr(node, key, None) for key in keys) for node in spec.nodes.values())
     source = getattr(worker, "model", None) or getattr(worker, "file", "")
     return f"{worker.engine} {source}".strip() + ("" if users == 1 else f" ({users} nodes)")
+
+
+def _tools(source: ToolSource) -> tuple[str, str]:
+    """Where tools come from, and which they are."""
+    names = ", ".join(names_of(source) or ["what it has"])
+    match source:
+        case BuiltinTools():
+            return source.builtin, names
+        case FunctionTools():
+            return source.function, names
+        case McpTools(mcp=server):
+            return server.url or shlex.join(server.command or ()), names
 
 
 def _section(title: str, rows: Mapping[str, str]) -> None:

@@ -8,40 +8,60 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from router.console.answer import Progress, write_run
+from router.console.answer import Progress, write_resumed, write_run
+from router.console.consent import ask, can_ask, how_to_answer, kept_for_asking, written
 from router.console.graphs import graph_path
-from router.console.terminal import console, write_answer, write_json
+from router.console.terminal import console, note, write_json
 from router.console.trace_tree import trace_tree
 from router.runtime.result import RunResult
 from router.runtime.router import Router
-from router.spec import GraphSpec
+from router.spec import GraphSpec, load_spec
+
+_ONCE = "query"  # the thread of a run that is kept only as long as the command runs
 
 
 def query(
     text: str, graph: Path | None, *, as_json: bool, trace: bool, thread_id: str | None, checkpoints: Path | None,
-    resume: bool,
-) -> None:  # fmt: skip
-    """Answers one query, or finishes the interrupted run of a thread."""
-    router = Router.from_file(graph_path(graph), checkpoints=checkpoints)
-    result = asyncio.run(_answered(router, read_query(text), as_json, thread_id, resume))
-    if trace:
-        show_trace(result, router.spec)
-
-
-async def _answered(router: Router, text: str, as_json: bool, thread_id: str | None, resume: bool) -> RunResult:
-    async with router:
-        if not as_json and not resume:
-            return await write_run(router, text, thread_id=thread_id)
-        with Progress():
+    resume: bool, approve: bool | None = None,
+) -> int:  # fmt: skip
+    """Answers one query, or finishes the interrupted run of a thread; the exit code is 1 if a call still waits."""
+    spec = load_spec(graph_path(graph))
+    with kept_for_asking(spec, checkpoints) as kept, asyncio.Runner() as runner:
+        router = Router(spec, checkpoints=kept)
+        if kept is not checkpoints:
+            thread_id = _ONCE
+        try:
             if resume and thread_id is not None:
-                result = await router.aresume(thread_id)
+                result = runner.run(_resumed(router, thread_id, approve, as_json))
             else:
-                result = await router.arun(text, thread_id=thread_id)
-        if as_json:
-            write_json(result_json(result))
-        else:
-            write_answer(f"{result.answer}\n")
-        return result
+                result = runner.run(_asked(router, read_query(text), thread_id, as_json))
+            while result.pending is not None and thread_id is not None and can_ask():
+                result = runner.run(_resumed(router, thread_id, ask(result.pending), as_json))
+        finally:
+            runner.run(router.aclose())
+    if as_json:
+        write_json(result_json(result))
+    if trace:
+        show_trace(result, spec)
+    if result.pending is None or checkpoints is None or thread_id is None:
+        return 0
+    note(f"A call waits for a yes or a no: {written(result.pending)}")
+    note(how_to_answer(graph, checkpoints, thread_id))
+    return 1
+
+
+async def _asked(router: Router, text: str, thread_id: str | None, as_json: bool) -> RunResult:
+    if not as_json:
+        return await write_run(router, text, thread_id=thread_id)
+    with Progress():
+        return await router.arun(text, thread_id=thread_id)
+
+
+async def _resumed(router: Router, thread_id: str, approve: bool | None, as_json: bool) -> RunResult:
+    if not as_json:
+        return await write_resumed(router, thread_id, approve=approve)
+    with Progress():
+        return await router.aresume(thread_id, approve=approve)
 
 
 def read_query(text: str) -> str:
@@ -59,6 +79,7 @@ def result_json(result: RunResult) -> dict[str, Any]:
         "abstained": result.abstained,
         "route": [pick.model_dump() for pick in result.route],
         "usage": asdict(result.usage),
+        **({} if result.pending is None else {"pending": asdict(result.pending)}),
         "events": [event.model_dump(mode="json") for event in result.events],
     }
 

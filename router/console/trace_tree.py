@@ -11,7 +11,7 @@ from rich.tree import Tree
 from router.console.terminal import duration, one_line, quantity
 from router.runtime.result import RunResult, Usage
 from router.spec import GraphSpec
-from router.trace import Answered, Event, Failed, Joined, Pick, Routed
+from router.trace import Answered, Called, Event, Failed, Joined, Pick, Routed
 from router.types import NodeId
 
 Edges = Collection[tuple[NodeId, NodeId]]
@@ -60,7 +60,12 @@ def _leads(source: Event, target: Event, edges: Edges) -> bool:
 
 def _asked(source: Event) -> tuple[str, ...]:
     """Texts that the next node may have been asked."""
-    return source.queries if isinstance(source, Routed) else (getattr(source, "answer", ""), source.query)
+    match source:
+        case Routed(queries=queries):
+            return queries
+        case Called(text=answer) | Answered(answer=answer) | Joined(answer=answer):
+            return answer, source.query
+    return ("", source.query)
 
 
 def _line_of(position: int, found: Sequence[int | None]) -> list[int]:
@@ -91,6 +96,10 @@ def label(event: Event, asked: Collection[str] = ()) -> Text:
             first, details = _routed(event)
         case Answered():
             first, details = _answered(event)
+        case Called():
+            given = ", ".join(f"{name}={value!r}" for name, value in event.arguments.items())
+            first = [(event.node, "bold yellow"), f" calls {event.tool}({one_line(given)})"]
+            details = [("answer", one_line(event.text))]
         case Joined():
             first = [(event.node, "bold cyan"), f" joins {', '.join(event.sources)} ({event.method})"]
             details = [("answer", one_line(event.answer))]

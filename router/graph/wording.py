@@ -25,4 +25,4 @@ def detail(node: NodeSpec) -> str:
             return f"{node.small} / {node.large}"
         case JoinNode():
             return node.method
-    return node.function
+    return node.tool

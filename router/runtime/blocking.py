@@ -24,7 +24,7 @@ class Blocking(ABC):
     ) -> RunResult: ...
 
     @abstractmethod
-    async def aresume(self, thread_id: str) -> RunResult: ...
+    async def aresume(self, thread_id: str, *, approve: bool | None = None) -> RunResult: ...
 
     @abstractmethod
     def astream(
@@ -53,23 +53,29 @@ class Blocking(ABC):
 
         Raises:
             BudgetExceeded: the spec's budget is used up.
-            EngineError: a node failed and no error or fallback edge leads on.
+            EngineError, ToolError: a node failed and no error or fallback edge leads on.
             TokenHeadError: a router's functional tokens are missing or do not fit.
-            RunError: the query, or the checkpoints for a ``thread_id``, are missing or unusable.
+            RunError: the query, or the checkpoints for a ``thread_id``, are missing or unusable; or a tool with side
+                effects is to be called in a run without a ``thread_id``.
 
         Every error carries in ``events`` what had happened in the run before.
         """
         return call(self.arun, query, thread_id=thread_id, options=options)
 
-    def resume(self, thread_id: str) -> RunResult:
+    def resume(self, thread_id: str, *, approve: bool | None = None) -> RunResult:
         """Finishes the last run of a thread after it was interrupted (the process was killed, a node failed).
 
         Visits that had ended are not made again. A run that had finished gives its result again.
 
+        Args:
+            approve: the user's answer to ``RunResult.pending``. A yes is good for that one call; after a kill in the
+                middle of it the run asks again.
+
         Raises:
-            RunError: there is no such thread, or its run belongs to another graph. Else as ``run``.
+            RunError: there is no such thread, its run belongs to another graph, or no call waits for ``approve``. Else
+                as ``run``.
         """
-        return call(self.aresume, thread_id)
+        return call(self.aresume, thread_id, approve=approve)
 
     def stream(
         self, query: Query, *, thread_id: str | None = None, options: RunOptions = NO_OPTIONS

@@ -13,6 +13,7 @@ from router.runtime.engines import EnginePool
 from router.runtime.options import RunOptions
 from router.runtime.query import Prompt, Query
 from router.runtime.result import RunResult, route_of, usage_of
+from router.runtime.tools import ToolPool
 from router.runtime.visits import Visit, Visitor, visitor
 from router.runtime.work import NOTHING_SPENT
 from router.runtime.writer import Writer
@@ -24,8 +25,8 @@ from router.types import NodeId
 class DirectRuns:
     """The runs of a graph's expert nodes, each alone."""
 
-    def __init__(self, spec: GraphSpec, pool: EnginePool) -> None:
-        self._spec, self._pool = spec, pool
+    def __init__(self, spec: GraphSpec, pool: EnginePool, tools: ToolPool) -> None:
+        self._spec, self._pool, self._tools = spec, pool, tools
         self._runs: dict[NodeId, DirectRun] = {}
         self._lone = spec.entry if len(spec.nodes) == 1 and not spec.edges and self._is_expert(spec.entry) else None
 
@@ -45,7 +46,7 @@ class DirectRuns:
             # Alone it has the last word, and nobody to hand the query on to.
             alone = {"entry": node, "nodes": {node: self._spec.nodes[node]}, "edges": ()}
             spec = self._spec.model_copy(update=alone)
-            self._runs[node] = DirectRun(spec, node, visitor(spec, node, self._pool))
+            self._runs[node] = DirectRun(spec, node, visitor(spec, node, self._pool, self._tools))
         return self._runs[node]
 
     def _is_expert(self, node: NodeId) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.errors import RunError
+from router.tools.ask import PendingCall
 from router.trace import EVENT, Answered, Event, Pick, Routed
 
 
@@ -33,10 +34,11 @@ class RunResult:
     """An answer and how it came about.
 
     Attributes:
-        answer: the answer, or the honest word that there is none.
+        answer: the answer, or the honest word that there is none; empty while a call is pending.
         route: the functional tokens chosen on the way, in order; a pick of node None is an abstention.
         events: the trace.
         thread_id: the conversation that the run belongs to, if any.
+        pending: the call that the run waits with until the user agrees; ``resume(thread_id, approve=...)`` goes on.
     """
 
     query: str
@@ -45,6 +47,7 @@ class RunResult:
     usage: Usage
     events: tuple[Event, ...]
     thread_id: str | None = None
+    pending: PendingCall | None = None
 
     @property
     def abstained(self) -> bool:
@@ -74,19 +77,21 @@ def usage_of(events: Sequence[Event], *, seconds: float, cost: float) -> Usage:
     )  # fmt: skip
 
 
-def result_of(output: Mapping[str, Any], query: str, *, seconds: float, thread_id: str | None) -> RunResult:
+def result_of(
+    output: Mapping[str, Any], query: str, *, seconds: float, thread_id: str | None, pending: PendingCall | None = None
+) -> RunResult:
     """A compiled graph's output as a typed result.
 
     Raises:
-        RunError: the run ended without an answer.
+        RunError: the run ended without an answer, and not because a call is pending.
     """
-    if output.get("answer") is None:
+    if output.get("answer") is None and pending is None:
         raise RunError(
             "expected an answer at the end of the run, found none. If the graph was changed since the run began, run "
             "the query anew"
         )
     events = tuple(EVENT.validate_python(event) for event in output["events"])
     return RunResult(
-        query, output["answer"], route_of(events),
-        usage_of(events, seconds=seconds, cost=output["spent"]["cost"]), events, thread_id,
+        query, output["answer"] or "", route_of(events),
+        usage_of(events, seconds=seconds, cost=output["spent"]["cost"]), events, thread_id, pending,
     )  # fmt: skip

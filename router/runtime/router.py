@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from router.runtime.options import NO_OPTIONS, RunOptions
 from router.runtime.query import Prompt, Query, messages_of
 from router.runtime.result import RunResult
 from router.runtime.runs import Session, StreamItem, session
+from router.runtime.tools import ToolPool
 from router.spec import GraphSpec, load_spec
 from router.trace import Delta, Event
 from router.types import NodeId, WorkerId
@@ -56,6 +57,7 @@ class Router(Blocking):
         self.spec = spec
         self.graph: Graph = build_graph(spec)
         self._pool = EnginePool(spec.workers, engines)
+        self._tools = ToolPool(spec.tools)
         self._checkpoints = None if checkpoints is None else Path(checkpoints)
 
     @classmethod
@@ -78,13 +80,13 @@ class Router(Blocking):
     def _visitors(self) -> dict[NodeId, Visitor]:
         from router.runtime.visits import visitor
 
-        return {name: visitor(self.spec, name, self._pool) for name in self.spec.nodes}
+        return {name: visitor(self.spec, name, self._pool, self._tools) for name in self.spec.nodes}
 
     @cached_property
     def _direct(self) -> DirectRuns:
         from router.runtime.direct import DirectRuns
 
-        return DirectRuns(self.spec, self._pool)
+        return DirectRuns(self.spec, self._pool, self._tools)
 
     @cached_property
     def runnable(self) -> Compiled:
@@ -121,10 +123,10 @@ class Router(Blocking):
         """The engine of a worker, started if need be; it stays this Router's to close."""
         return await self._pool.get(worker)
 
-    async def aresume(self, thread_id: str) -> RunResult:
+    async def aresume(self, thread_id: str, *, approve: bool | None = None) -> RunResult:
         """See ``resume``."""
         async with self._session(thread_id, NO_OPTIONS) as session:
-            return await session.resume()
+            return await session.resume(approve)
 
     async def astream(
         self, query: Query, *, thread_id: str | None = None, options: RunOptions = NO_OPTIONS
@@ -164,7 +166,9 @@ class Router(Blocking):
         """See ``close``."""
         for made in ("runnable", "_visitors", "_direct"):  # they hold what was made from the engines
             self.__dict__.pop(made, None)
-        await self._pool.close()
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._pool.close)
+            stack.push_async_callback(self._tools.close)
 
     async def __aenter__(self) -> Router:
         return self

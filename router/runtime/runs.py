@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from router.errors import RunError, TokengraphError
+from router.runtime.consent import APPROVAL, Approval, asked_in, pending_call
 from router.runtime.options import RUN_OPTIONS, RunOptions
 from router.runtime.query import Query, input_of, messages_of
 from router.runtime.result import RunResult, result_of
@@ -35,17 +36,24 @@ class Session:
         """Answers a query."""
         started = time.perf_counter()
         output = await self.runnable.ainvoke(input_of(query), **self.options)
-        return self._result(output, messages_of(query)[-1].content, started)
+        return await self._result(output, messages_of(query)[-1].content, started)
 
-    async def resume(self) -> RunResult:
-        """Finishes the thread's last run."""
+    async def resume(self, approve: bool | None = None) -> RunResult:
+        """Finishes the thread's last run; ``approve`` answers the call that it waits with."""
         state = await self.runnable.aget_state(self.options["config"])
         if not state.values and not state.next:
             raise RunError(f"expected a thread named {self.thread_id!r}, found none. Start it with run()")
+        if approve is not None:
+            if (asked := asked_in(state)) is None:
+                raise RunError(
+                    f"expected a call that waits for a yes or a no in thread {self.thread_id!r}, found none. Resume it "
+                    "without an answer"
+                )
+            self.options["config"]["configurable"][APPROVAL] = Approval(asked, approve)
         started = time.perf_counter()
         output = await self.runnable.ainvoke(None, **self.options) if state.next else state.values
-        asked = next((str(m.text) for m in reversed(output["messages"]) if m.type == "human"), "")
-        return self._result(output, asked, started)
+        text = next((str(m.text) for m in reversed(output["messages"]) if m.type == "human"), "")
+        return await self._result(output, text, started)
 
     async def follow(self, query: Query, send: Callable[[Delta | Event], None]) -> RunResult:
         """Answers, and sends text and events as they come."""
@@ -73,10 +81,15 @@ class Session:
             if error.events:
                 yield error.events[-1]
             raise
-        yield self._result(output, messages_of(query)[-1].content, started)
+        yield await self._result(output, messages_of(query)[-1].content, started)
 
-    def _result(self, output: dict[str, Any], query: str, started: float) -> RunResult:
-        return result_of(output, query, seconds=time.perf_counter() - started, thread_id=self.thread_id)
+    async def _result(self, output: dict[str, Any], query: str, started: float) -> RunResult:
+        pending = None
+        if output.get("answer") is None and self.thread_id is not None:
+            asked = asked_in(await self.runnable.aget_state(self.options["config"]))
+            pending = None if asked is None else pending_call(asked)
+        seconds = time.perf_counter() - started
+        return result_of(output, query, seconds=seconds, thread_id=self.thread_id, pending=pending)
 
 
 @asynccontextmanager

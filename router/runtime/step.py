@@ -15,6 +15,7 @@ from experts.engines.requests import Message
 from experts.errors import EngineError
 from router.errors import TokengraphError
 from router.runtime.budget import Allowance
+from router.runtime.consent import RunConsent
 from router.runtime.moves import Move, Outcome, moves
 from router.runtime.options import RUN_OPTIONS, RunOptions
 from router.runtime.schedule import Schedule
@@ -22,7 +23,8 @@ from router.runtime.state import GraphState
 from router.runtime.visits import Visit, Visitor
 from router.runtime.work import NOTHING_SPENT, Reply, Spent, Task
 from router.runtime.writer import Writer
-from router.spec.models import GraphSpec, JoinNode, RouterNode
+from router.spec.models import GraphSpec, JoinNode, RouterNode, ToolNode
+from router.tools.errors import ToolError
 from router.trace import EVENT, Delta, Event, Failed
 from router.types import NodeId
 
@@ -38,7 +40,11 @@ class Step:
         self._spec, self._name, self._visitor, self._schedule = spec, name, visitor, schedule
 
     async def run(self, state: GraphState, config: RunnableConfig) -> Command[str]:
-        """Makes the visits one after the other (several only if several branches ask the same node at once)."""
+        """Makes the visits one after the other (several only if several branches ask the same node at once).
+
+        A tool is visited once in a superstep: if a later call had to ask the user, the calls before it would be made
+        again when the run goes on.
+        """
         visits = self._schedule.visits(state["inbox"])
         mine = [(place, tasks) for place, tasks in enumerate(visits) if tasks[0]["node"] == self._name]
         if not mine:
@@ -46,6 +52,9 @@ class Step:
             # failed, had called for it.
             waits = any(task["node"] == self._name for task in state["inbox"].values())
             return Command(goto=[self._name] if waits else [])
+        later: list[str] = []
+        if isinstance(self._spec.nodes[self._name], ToolNode) and len(mine) > 1:
+            mine, later = mine[:1], [self._name]
         asked = config.get("configurable", {})
         send = get_stream_writer() if asked.get(STREAM_TOKENS) else None
         options: RunOptions = asked.get(RUN_OPTIONS) or RunOptions()
@@ -57,8 +66,9 @@ class Step:
                 self._spec.budget, state["spent"] or NOTHING_SPENT, place, len(visits),
                 max(task["elapsed"] for task in tasks) + before,
             )  # fmt: skip
-            parts.append(await self._visit(state, tasks, allowance, send, options))
-        return _together(parts)
+            consent = RunConsent(asked, tasks[0]["id"])
+            parts.append(await self._visit(state, tasks, allowance, send, options, consent))
+        return _together(parts, later)
 
     async def _visit(
         self,
@@ -67,15 +77,18 @@ class Step:
         allowance: Allowance,
         send: Callable[[Delta | Event], None] | None,
         options: RunOptions,
+        consent: RunConsent,
     ) -> Command[str]:
         started = time.perf_counter()
         original = text_of(state["messages"][-1])
-        joins = isinstance(self._spec.nodes[self._name], JoinNode)
+        node = self._spec.nodes[self._name]
+        joins = isinstance(node, JoinNode)
         query = original if joins else tasks[0]["query"]
         writer = None if send is None else Writer(send, self._spec, self._name)
-        visit = Visit(query, tasks, _history(state), allowance, None if writer is None else writer.write, options)
+        write = None if writer is None else writer.write
+        visit = Visit(query, tasks, _history(state), allowance, write, options, consent=consent)
         try:
-            allowance.check(writes=not joins)
+            allowance.check(writes=not isinstance(node, (JoinNode, ToolNode)))
             outcome = await allowance.in_time(self._attempt(visit))
             taken = moves(self._spec, self._name, outcome, query=query, original=original)
             if outcome.failure is not None and not taken:
@@ -102,7 +115,7 @@ class Step:
     async def _attempt(self, visit: Visit) -> Outcome:
         try:
             return await self._visitor.visit(visit)
-        except EngineError as error:
+        except (EngineError, ToolError) as error:
             return Outcome(Failed(node=self._name, query=visit.query, error=str(error)), failure=error)
 
     def _tasks(self, done: str, taken: Sequence[Move], outcome: Outcome, elapsed: float) -> dict[str, Task]:
@@ -156,9 +169,9 @@ def _milliseconds(started: float) -> float:
     return 1000 * (time.perf_counter() - started)
 
 
-def _together(parts: Sequence[Command[str]]) -> Command[str]:
-    """One command of several visits of one node in one superstep."""
-    if len(parts) == 1:
+def _together(parts: Sequence[Command[str]], later: Sequence[str]) -> Command[str]:
+    """One command of several visits of one node in one superstep, and of the nodes whose turn comes later."""
+    if len(parts) == 1 and not later:
         return parts[0]
     updates: list[dict[str, Any]] = [dict(part.update) for part in parts]  # type: ignore[arg-type]
     return Command(
@@ -172,5 +185,5 @@ def _together(parts: Sequence[Command[str]]) -> Command[str]:
             "inbox": {key: task for u in updates for key, task in u["inbox"].items()},
             "replies": [reply for u in updates for reply in u["replies"]],
         },
-        goto=list(dict.fromkeys(target for part in parts for target in part.goto)),  # type: ignore[union-attr]
+        goto=list(dict.fromkeys([*(target for part in parts for target in part.goto), *later])),  # type: ignore[union-attr]
     )

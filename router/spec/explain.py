@@ -51,7 +51,7 @@ def explain(error: ValidationError, data: Mapping[str, object], schema: Schema) 
 def _key_path(detail: ErrorDetails, data: object) -> KeyPath:
     """The error's location without what pydantic adds: the chosen alternative of a union, and ``[key]``."""
     location = detail["loc"]
-    if len(location) > 2 and location[0] in ("workers", "nodes") and location[2] != "[key]":
+    if len(location) > 2 and location[0] in ("workers", "nodes", "tools") and location[2] != "[key]":
         location = (*location[:2], *location[3:])
     path: KeyPath = ()
     for step in location:
@@ -90,7 +90,10 @@ def _finding(path: KeyPath, details: list[ErrorDetails], data: Mapping[str, obje
 
 
 def _bad_tag(path: KeyPath, detail: ErrorDetails, schema: Schema) -> Finding:
-    """A missing or unknown ``kind`` of a node or ``engine`` of a worker."""
+    """A missing or unknown ``kind`` of a node or ``engine`` of a worker, or a tool without any of its kinds' keys."""
+    if path[0] == "tools":
+        kinds = ("builtin", "function", "mcp")
+        return Finding(path, f"one of the keys {listed(kinds)}", "none", f"add `builtin: calculator` to {dotted(path)}")
     discriminator = schema["properties"][path[0]]["additionalProperties"]["discriminator"]
     tag, known = str(discriminator["propertyName"]), list(discriminator["mapping"])
     if detail["type"] == "union_tag_not_found":

@@ -13,7 +13,10 @@ from router.spec.positions import Finding, KeyPath
 from router.spec.wording import quoted, shown
 
 _MAX_BYTES = 1 << 20
-_PATHS = (("workers", "*", "adapters", "*"), ("workers", "*", "file"), ("nodes", "*", "tokens"))
+_PATHS = (
+    ("workers", "*", "adapters", "*"), ("workers", "*", "file"), ("nodes", "*", "tokens"), ("tools", "*", "folder"),
+    ("tools", "*", "mcp", "folder"), ("tools", "*", "files", "*"),
+)  # fmt: skip
 
 
 @dataclass
@@ -106,19 +109,24 @@ def _merge(into: Document, included: Document) -> None:
                 found = f"{quoted(name)} again, first in {into.positions.key(path)}"
                 finding = Finding(path, "each name once", found, "rename or remove one", on_key=True)
                 into.problems.append(finding.located(included.positions))
-        elif key == "edges" and isinstance(mine, list) and isinstance(value, list):
+        elif key in ("edges", "tools") and isinstance(mine, list) and isinstance(value, list):
             moved.update({(key, index): (key, len(mine) + index) for index in range(len(value))})
             mine.extend(value)
     into.positions.add(included.positions, moved)
 
 
 def _make_absolute(data: object, path: KeyPath, folder: Path) -> None:
-    """Makes the relative paths in a document absolute against the folder of its file, in place."""
-    if not isinstance(data, dict):
+    """Makes the relative paths in a document absolute against the folder of its file, in place.
+
+    Where a tool's code is looked for is that folder, unless the spec says otherwise.
+    """
+    if not isinstance(data, (dict, list)):
         return
-    for key, value in data.items():
+    if path[:1] == ("tools",) and isinstance(data, dict) and ("function" in data or "command" in data):
+        data.setdefault("folder", str(folder))
+    for key, value in list(data.items()) if isinstance(data, dict) else list(enumerate(data)):
         here = (*path, key)
-        if isinstance(value, dict):
+        if isinstance(value, (dict, list)):
             _make_absolute(value, here, folder)
         elif isinstance(value, str) and value:
             named = any(

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from experts.engines.config import WorkerSpec
 from router.spec.gateway import GatewaySpec
+from router.spec.tools import ToolSource
 from router.types import NodeId, WorkerId
 
 _Probability = Annotated[float, Field(ge=0, le=1)]
@@ -68,11 +69,10 @@ class TokenPairNode(_Node):
 
 
 class ToolNode(_Node):
-    """Calls a function."""
+    """Calls a tool; the query is the call, such as ``days_between("2024-01-01", "2024-03-01")``."""
 
     kind: Literal["tool"]
-    function: str = Field(pattern=r"^[\w.]+:\w+$", description="package.module:function")
-    seconds: Annotated[float, Field(gt=0)] = 10.0
+    tool: str = Field(description="the name of one of `tools`")
 
 
 class JoinNode(_Node):
@@ -132,6 +132,7 @@ class GraphSpec(_Strict):
     workers: dict[WorkerId, WorkerSpec] = Field(default_factory=dict)
     nodes: dict[NodeId, NodeSpec] = Field(min_length=1)
     edges: tuple[EdgeSpec, ...] = ()
+    tools: tuple[ToolSource, ...] = Field((), description="what tool nodes call")
     budget: Budget = Budget()
     gateway: GatewaySpec = GatewaySpec()
 

@@ -58,8 +58,15 @@ def _narrowed(schema: Schema, part: Schema, data: object) -> Schema:
             if chosen is None:
                 return {}
             part = {"$ref": chosen}
+        elif "oneOf" in part and isinstance(data, dict):  # of the kinds of tools, the one whose own key is there
+            fits = (one for one in part["oneOf"] if _required(schema, one) <= data.keys())
+            part = next(fits, {})
         else:
             return part
+
+
+def _required(schema: Schema, part: Schema) -> set[str]:
+    return set(_narrowed(schema, part, None).get("required", ()))
 
 
 def _with_references(part: Any) -> Any:

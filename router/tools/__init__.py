@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from router.tools.ask import Consent, PendingCall
+    from router.tools.base import Tool
     from router.tools.call import ToolCaller, ToolResult
     from router.tools.errors import ToolError
     from router.tools.function import tool
     from router.tools.registry import Registry
     from router.tools.signature import Setting
-    from router.tools.tool import Tool
 
 __all__ = [
     "Consent", "PendingCall", "Registry", "Setting", "Tool", "ToolCaller", "ToolError", "ToolResult", "tool",
@@ -29,7 +29,7 @@ _HOMES = {
     "PendingCall": "router.tools.ask",
     "Registry": "router.tools.registry",
     "Setting": "router.tools.signature",
-    "Tool": "router.tools.tool",
+    "Tool": "router.tools.base",
     "ToolCaller": "router.tools.call",
     "ToolError": "router.tools.errors",
     "ToolResult": "router.tools.call",

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.tools.ask import Consent, PendingCall
+from router.tools.base import Tool
 from router.tools.errors import ToolDenied, ToolError
 from router.tools.function import FunctionTool
 from router.tools.mcp import McpTool
 from router.tools.processes import Output, ToolProcesses
 from router.tools.registry import Registry
-from router.tools.tool import Tool
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,13 @@ class ToolCaller:
         self._consent = consent
         self._processes = processes or ToolProcesses()
 
-    async def call(self, name: str, arguments: str | Mapping[str, Any], *, raises: bool = False) -> ToolResult:
+    async def call(
+        self, name: str, arguments: str | Mapping[str, Any], *, raises: bool = False, consent: Consent | None = None
+    ) -> ToolResult:
         """Calls a tool with the text of a call (see ``read_arguments``) or with arguments by name.
+
+        Args:
+            consent: asks about this call, in place of the caller's own.
 
         Raises:
             ToolError: something went wrong and ``raises`` is set; otherwise it is in the result.
@@ -63,7 +68,7 @@ class ToolCaller:
             tool = self.tools[name]
             checked = tool.read(arguments) if isinstance(arguments, str) else tool.check(arguments)
             if tool.side_effects:
-                await self._ask(tool, checked)
+                await _ask(consent or self._consent, tool, checked)
                 begun = time.perf_counter()
             output = await self._run(tool, checked)
         except ToolError as problem:
@@ -79,12 +84,6 @@ class ToolCaller:
         for server in {tool.server for tool in self.tools if isinstance(tool, McpTool)}:
             await server.aclose()
 
-    async def _ask(self, tool: Tool, arguments: Mapping[str, Any]) -> None:
-        if self._consent is None:
-            raise ToolDenied(f"{tool.name}: expected somebody to ask, since it has side effects; found nobody")
-        if not await self._consent(PendingCall(tool.name, tool.description, arguments)):
-            raise ToolDenied(f"{tool.name}: expected a yes from the user, found a no. Go on without it")
-
     async def _run(self, tool: Tool, arguments: Mapping[str, Any]) -> Output:
         match tool:
             case FunctionTool():
@@ -93,3 +92,10 @@ class ToolCaller:
                 return await tool.run(arguments)
             case _:
                 raise TypeError(f"expected a FunctionTool or an McpTool, found {type(tool).__name__}")
+
+
+async def _ask(consent: Consent | None, tool: Tool, arguments: Mapping[str, Any]) -> None:
+    if consent is None:
+        raise ToolDenied(f"{tool.name}: expected somebody to ask, since it has side effects; found nobody")
+    if not await consent(PendingCall(tool.name, tool.description, arguments)):
+        raise ToolDenied(f"{tool.name}: expected a yes from the user, found a no. Go on without it")

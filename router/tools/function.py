@@ -11,9 +11,9 @@ from typing import Any, overload
 
 from pydantic import ValidationError
 
+from router.tools.base import Tool
 from router.tools.errors import ToolDefinitionError
 from router.tools.signature import Signature, described, read_signature
-from router.tools.tool import Tool
 
 
 @dataclass(frozen=True, kw_only=True)

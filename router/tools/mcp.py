@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from router.spec.tools import mcp_name
 from router.spec.wording import did_you_mean, quoted
+from router.tools.base import Tool
 from router.tools.errors import ToolArgumentsError, ToolDefinitionError, ToolFailed, ToolUnavailable
 from router.tools.mcp_server import McpServer
 from router.tools.processes import Output
-from router.tools.tool import Tool
 
 if TYPE_CHECKING:
     from mcp.types import CallToolResult
@@ -90,7 +90,7 @@ async def mcp_tools(
             raise ToolDefinitionError(f"MCP server {server.source}: expected tool {quoted(name)}, found none; {fix}")
     return tuple(
         McpTool(
-            name=prefix + re.sub(r"[^\w-]", "_", tool.name, flags=re.ASCII),
+            name=mcp_name(tool.name, prefix),
             description=tool.description or tool.title or tool.name.replace("_", " "),
             schema=_checked(tool),
             seconds=seconds,

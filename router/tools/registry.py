@@ -8,9 +8,9 @@ from importlib import import_module
 from pathlib import Path
 
 from router.spec.wording import did_you_mean, listed, quoted
+from router.tools.base import Tool
 from router.tools.errors import ToolDefinitionError, UnknownTool
 from router.tools.function import FunctionTool, tool
-from router.tools.tool import Tool
 
 
 class Registry:

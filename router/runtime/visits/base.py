@@ -12,6 +12,7 @@ from router.runtime.moves import Outcome
 from router.runtime.options import NO_OPTIONS, RunOptions
 from router.runtime.query import Prompt
 from router.runtime.work import Task
+from router.tools.ask import Consent
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Visit:
         allowance: what it may use.
         write: receives text as it is written; None if nobody listens.
         options: what the caller asked of the run.
+        consent: asks the user before a call that has side effects; None if nobody can be asked.
         asked: what the caller asked of this very node, if it named one: the dialogue as it is, or a prompt.
     """
 
@@ -35,6 +37,7 @@ class Visit:
     write: Callable[[str], None] | None
     options: RunOptions = NO_OPTIONS
     asked: tuple[Message, ...] | Prompt | None = None
+    consent: Consent | None = None
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -47,7 +50,7 @@ class Visit:
 class Visitor(Protocol):
     """Does what a node does.
 
-    An EngineError is a failure that the graph can answer by an error or fallback edge; other errors end the run.
+    An EngineError or a ToolError is a failure that the graph can answer by an error or fallback edge; other errors end the run.
     """
 
     async def visit(self, visit: Visit) -> Outcome: ...

@@ -10,6 +10,7 @@ from router.spec.check.edges import check_edges
 from router.spec.check.files import check_files
 from router.spec.check.reach import check_reach
 from router.spec.check.references import check_references
+from router.spec.check.tools import check_tools
 from router.spec.check.workers import check_workers
 from router.spec.models import GraphSpec
 from router.spec.positions import Findings
@@ -18,10 +19,11 @@ __all__ = ["check_files", "check_structure"]
 
 
 def check_structure(spec: GraphSpec) -> Findings:
-    """Names, workers, edges, and, when all names are known, the shape of the graph."""
+    """Names, workers, edges, tools, and, when all names are known, the shape of the graph."""
     dangling = list(check_references(spec))
     yield from dangling
     yield from check_workers(spec)
     yield from check_edges(spec)
+    yield from check_tools(spec)
     if not dangling:
         yield from check_reach(spec)

@@ -12,6 +12,7 @@ from experts.engines.config import LocalWorker, RecordedWorker, VllmWorker, Work
 from experts.errors import CheckpointError
 from router.spec.models import GraphSpec, TokenPairNode
 from router.spec.positions import Finding, Findings, KeyPath
+from router.spec.tools import BuiltinTools
 from router.spec.wording import did_you_mean, listed, quoted
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -37,6 +38,13 @@ def check_files(spec: GraphSpec) -> Findings:
                     yield Finding(
                         (*path, "adapters", adapter), "a folder with a LoRA adapter", found, "correct the path"
                     )
+    for index, source in enumerate(spec.tools):
+        for place, file in enumerate(source.files if isinstance(source, BuiltinTools) else ()):
+            if not os.path.isfile(file):
+                found = f"none in {quoted(str(file))}"
+                yield Finding(
+                    ("tools", index, "files", place), "a CSV, SQLite or DuckDB file", found, "correct the path"
+                )
     for node_id, node in spec.nodes.items():
         if isinstance(node, TokenPairNode):
             small, large = spec.workers.get(node.small), spec.workers.get(node.large)

@@ -6,21 +6,13 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from router.spec.tools import BUILTIN_TOOLS
 from router.spec.wording import did_you_mean, quoted
 from router.tools.errors import ToolDefinitionError
 from router.tools.function import FunctionTool
 
 _HERE = "router.tools.builtins"
-_TOOLS = {
-    "calculator": ("calculator", ("calculator",)),
-    "arithmetic": (
-        "arithmetic_tools",
-        ("add", "subtract", "multiply", "divide", "remainder", "power", "sqrt", "log", "ln", "choose", "permutate", "gcd",
-         "lcm"),
-    ),
-    "units": ("units", ("convert_unit",)),
-    "dates": ("dates", ("days_between", "weekday", "add_to_date", "convert_time", "current_time")),
-}  # fmt: skip
+_MODULES = {"calculator": "calculator", "arithmetic": "arithmetic_tools", "units": "units", "dates": "dates"}
 
 
 def load_builtin(name: str, settings: Mapping[str, Any] | None = None) -> tuple[FunctionTool, ...]:
@@ -39,9 +31,8 @@ def load_builtin(name: str, settings: Mapping[str, Any] | None = None) -> tuple[
         from router.tools.builtins.sql import sql_over
 
         return (sql_over(given.pop("files", ()), **given),)
-    if name not in _TOOLS:
-        fix = did_you_mean(name, [*_TOOLS, "sql"], f"there are {', '.join([*_TOOLS, 'sql'])}")
+    if name not in _MODULES:
+        fix = did_you_mean(name, BUILTIN_TOOLS, f"there are {', '.join(BUILTIN_TOOLS)}")
         raise ToolDefinitionError(f"expected a built-in tool, found {quoted(name)}; {fix}")
-    module, tools = _TOOLS[name]
-    found = import_module(f"{_HERE}.{module}")
-    return tuple(getattr(found, tool).configured(given) for tool in tools)
+    found = import_module(f"{_HERE}.{_MODULES[name]}")
+    return tuple(getattr(found, tool).configured(given) for tool in BUILTIN_TOOLS[name])

@@ -23,11 +23,12 @@ entry: master
 workers:
   w: {engine: scripted, rules: [{answer: hi}]}
   v: {engine: scripted, rules: [{answer: hi}]}
+tools: [{function: "package.module:search"}]
 nodes:
   master: {kind: router, worker: w, fan_out: 2, description: "a < b & \\"c\\" \\u0001"}
   end: {kind: token_pair, small: w, large: v}
   日本語: {kind: expert, worker: w}
-  look: {kind: tool, function: "package.module:search"}
+  look: {kind: tool, tool: search}
   vote: {kind: join}
 edges:
   - {from: master, to: end, token: "<node_0>"}

@@ -17,13 +17,14 @@ workers:
   w: {{engine: scripted, rules: [{{answer: hi}}]}}
   v: {{engine: scripted, rules: [{{answer: hi}}]}}
   e: {{engine: local, model: owner/embedder, task: embed}}
+tools: [{{builtin: calculator}}]
 nodes:
 """
 NODES = {
     "r": "{kind: router, worker: w}",
     "a": "{kind: expert, worker: w}",
     "b": "{kind: expert, worker: w}",
-    "t": '{kind: tool, function: "m:f"}',
+    "t": "{kind: tool, tool: calculator}",
     "p": "{kind: token_pair, small: w, large: v}",
     "j": "{kind: join}",
 }
@@ -187,3 +188,43 @@ def test_a_model_on_another_machine_is_not_looked_for() -> None:
     text = graph([], entry="a").replace("engine: scripted, rules: [{answer: hi}]", "engine: vllm, model: /there", 1)
     assert "which does not exist" in problems(text)[0].found
     parse_spec(text.replace("model: /there", "model: /there, url: 'http://there:8000/v1'"), environ={})
+
+
+TOOLS = "entry: t\nnodes:\n  t: {{kind: tool, tool: {name}}}\ntools:\n{tools}"
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "path", "line", "said"),
+    [
+        ("calculatr", "builtin: calculator", "nodes.t.tool", 3, "did you mean calculator?"),
+        ("add", "builtin: arithmtic", "tools[0].builtin", 5, "did you mean arithmetic?"),
+        ("sql", "builtin: sql, file: [a.csv]", "tools[0].file", 5, "did you mean files?"),
+        ("sql", "builtin: sql", "tools[0].builtin", 5, "add `files:"),
+        ("sql", "builtin: sql, files: [a.csv, nowhere.csv]", "tools[0].files[1]", 5, "correct the path"),
+        ("add", "builtin: arithmetic, rows: 3", "tools[0].rows", 5, "remove it"),
+        ("f", 'function: "m.f"', "tools[0].function", 5, "text that matches"),
+        ("f", 'function: "m:f", secnods: 3', "tools[0].secnods", 5, "did you mean seconds?"),
+        ("f", 'function: "m:f", name: g', "nodes.t.tool", 3, "name one of g"),
+        ("f", "mcp: {comand: [x]}", "tools[0].mcp.comand", 5, "did you mean command?"),
+        ("f", "mcp: {}", "tools[0].mcp", 5, "either command or url"),
+        ("p_serch", "mcp: {url: u}, only: [search], prefix: p_", "nodes.t.tool", 3, "did you mean p_search?"),
+        ("f", "tool: f", "tools[0]", 5, "builtin, function, mcp"),
+    ],
+)
+def test_tools_that_do_not_fit(
+    tmp_path: Path, name: str, source: str, path: str, line: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    monkeypatch.chdir(tmp_path)
+    found = problems(TOOLS.format(name=name, tools=f"  - {{{source}}}\n"))
+    assert any(p.path == path and p.where.line == line and said in f"{p.expected} {p.fix}" for p in found), found
+
+
+def test_two_tools_of_one_name() -> None:
+    (problem,) = problems(TOOLS.format(name="add", tools='  - {builtin: arithmetic}\n  - {function: "m:add"}\n'))
+    assert (problem.path, problem.where.line) == ("tools[1]", 6)
+    parse_spec(TOOLS.format(name="plus", tools='  - {builtin: arithmetic}\n  - {function: "m:add", name: plus}\n'))
+
+
+def test_what_a_server_has_only_it_knows() -> None:
+    parse_spec(TOOLS.format(name="whatever", tools='  - {mcp: {url: "http://h/mcp"}}\n'), environ={})

@@ -252,10 +252,33 @@ def test_every_path_of_the_models_is_made_absolute() -> None:
 
     schema = json_schema()
     found = set()
-    for top, parts in (("workers", "Worker"), ("nodes", "Node")):
+    tops = (
+        ("workers", "*", "Worker"),
+        ("nodes", "*", "Node"),
+        ("tools", "*", "Tools"),
+        ("tools", "*", "mcp", "Source"),
+    )
+    for *top, parts in tops:
         for name, part in schema["$defs"].items():
             if name.endswith(parts):
                 for key, value in part["properties"].items():
                     if '"format": "path"' in str(value).replace("'", '"'):
-                        found.add((top, "*", key, "*") if value.get("type") == "object" else (top, "*", key))
+                        many = value.get("type") in ("object", "array")
+                        found.add((*top, key, "*") if many else (*top, key))
     assert found == set(_PATHS)
+
+
+def test_tools_are_looked_for_beside_the_file_that_names_them(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "t.csv").write_text("a\n1\n")
+    (tmp_path / "more" / "tools.yaml").write_text(
+        'tools: [{function: "m:f"}, {mcp: {command: [s]}}, {builtin: sql, files: [t.csv]}, {mcp: {url: "http://h"}}]\n'
+    )
+    (tmp_path / "graph.yaml").write_text(
+        "include: [more/tools.yaml]\nentry: t\nnodes: {t: {kind: tool, tool: f}}\n"
+        'tools: [{function: "m:g"}, {function: "m:h", folder: code}]\n'
+    )
+    dumped = load_spec(tmp_path / "graph.yaml", environ={}).model_dump()["tools"]
+    assert [tool.get("folder") for tool in dumped[:3]] == [tmp_path, tmp_path / "code", tmp_path / "more"]
+    assert dumped[3]["mcp"]["folder"] == tmp_path / "more"
+    assert dumped[4]["files"] == (tmp_path / "more" / "t.csv",)

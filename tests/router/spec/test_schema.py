@@ -30,3 +30,11 @@ def test_the_part_for_a_key_path_follows_the_kind_in_the_data() -> None:
     assert "fan_out" in schema_at(json_schema(), ("nodes", "a"), data)["properties"]
     assert schema_at(json_schema(), ("edges", 0, "when"), data)
     assert schema_at(json_schema(), ("nodes", "b", "x", 3), data) == {}
+
+
+def test_the_part_for_a_tool_follows_the_key_that_is_there() -> None:
+    data = {"tools": [{"mcp": {}}, {"builtin": "sql"}, {"tool": "x"}]}
+    assert "prefix" in schema_at(json_schema(), ("tools", 0), data)["properties"]
+    assert "headers" in schema_at(json_schema(), ("tools", 0, "mcp"), data)["properties"]
+    assert "files" in schema_at(json_schema(), ("tools", 1), data)["properties"]
+    assert schema_at(json_schema(), ("tools", 2), data) == {}
