@@ -40,7 +40,7 @@ def start_detached(plan: Plan, records: Records, *, watch: Watcher | None = None
         process.stdin.write(plan.model_dump_json().encode())
         process.stdin.close()
         return _followed(process, plan, records, log, watch)
-    except BaseException:
+    except BaseException:  # also Ctrl-C: a supervisor that nobody waits for must not stay
         process.terminate()
         process.wait()
         raise

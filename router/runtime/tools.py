@@ -127,6 +127,6 @@ async def _mcp_tools(source: McpTools) -> tuple[Tool, ...]:
     limits = source.model_dump(include={"only", "prefix", "seconds", "max_output", "side_effects"})
     try:
         return await mcp_tools(server, **limits)
-    except BaseException:
+    except BaseException:  # also when cancelled: nobody else knows of this server
         await server.aclose()
         raise

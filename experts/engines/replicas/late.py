@@ -97,7 +97,7 @@ class LateEngine(PartialEngine):
         engine = await self._connect()
         try:
             check_same_model({"the others": self._like, self._name: engine})
-        except BaseException:
+        except BaseException:  # also when cancelled: nobody else knows of this engine
             await engine.close()
             raise
         return engine

@@ -65,7 +65,7 @@ class VllmEngine(PartialEngine):
             facts = await asyncio.to_thread(read_facts, worker.model)
             tokenizer = await asyncio.to_thread(PromptTokenizer.load, facts.folder)
             return cls(worker, transport, served, facts, tokenizer)
-        except BaseException:
+        except BaseException:  # also when cancelled: nobody else knows of these connections
             await transport.close()
             raise
 
