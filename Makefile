@@ -22,7 +22,8 @@ demo: $(VENV)/.base
 test: $(VENV)/.dev $(VENV)/.vllm
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.dev
+# With vLLM, because the plugin's types are checked against what it runs in.
+check: $(VENV)/.dev $(VENV)/.vllm
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy router experts cli.py
