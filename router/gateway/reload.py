@@ -24,11 +24,16 @@ Stamp = tuple[tuple[str, int, int, int], ...]
 
 @dataclass(frozen=True)
 class Version:
-    """What the files said at one moment."""
+    """What the files said at one moment.
+
+    Attributes:
+        stamp: the state of the files right before they were read: a change while they are read is seen later.
+    """
 
     deployment: Deployment
     keys: tuple[ApiKey, ...]
     files: tuple[Path, ...]
+    stamp: Stamp
 
 
 def read_version(spec: Path, keys: Path | None, environ: Mapping[str, str] = os.environ) -> Version:
@@ -37,19 +42,22 @@ def read_version(spec: Path, keys: Path | None, environ: Mapping[str, str] = os.
     Raises:
         SpecError, DataError, GraphError: what is wrong with them.
     """
-    graph, files = load_spec_and_files(spec, environ=environ)
-    more = () if keys is None else read_keys(keys)
-    return Version(
-        Deployment(Router(graph)).prepare(), (*graph.gateway.keys, *more), (*files, *([keys] if keys else []))
-    )
+    files: tuple[Path, ...] = ()
+    while True:  # which files there are is only known once they are read
+        stamp = _stamp(files)
+        graph, included = load_spec_and_files(spec, environ=environ)
+        more = () if keys is None else read_keys(keys)
+        known, files = files, (*included, *([keys] if keys else []))
+        if files == known:
+            return Version(Deployment(Router(graph)).prepare(), (*graph.gateway.keys, *more), files, stamp)
 
 
 class Reloader:
     """Watches the files of a spec and puts new versions of it into a gateway."""
 
     def __init__(self, gateway: Gateway, version: Version, read: Callable[[], Version]) -> None:
-        self._gateway, self._files, self._read = gateway, version.files, read
-        self._seen = _stamp(version.files)
+        self._gateway, self._read = gateway, read
+        self._files, self._seen = version.files, version.stamp
         self._retiring: set[asyncio.Task[None]] = set()
 
     async def watch(self) -> None:
@@ -77,8 +85,7 @@ class Reloader:
                 )
             return
         old, gateway.deployment, gateway.problem = gateway.deployment, version.deployment, None
-        self._files = version.files
-        self._seen = await asyncio.to_thread(_stamp, self._files)
+        self._files, self._seen = version.files, version.stamp
         gateway.metrics.reloads.labels("served").inc()
         log.info("serves a new version of the spec", extra={"fields": {"model": version.deployment.spec.name}})
         retiring = asyncio.create_task(old.retire())

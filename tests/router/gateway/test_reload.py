@@ -13,6 +13,7 @@ import openai
 import pytest
 import yaml
 
+from router.gateway.reload import Reloader, Version, read_version
 from router.gateway.server import ServeOptions, make_app
 from tests.router.gateway.graphs import user
 from tests.router.gateway.servers import Running, listening
@@ -102,6 +103,24 @@ async def test_a_stream_under_way_ends_on_the_version_it_began_with(spec: Path, 
         await until(lambda: running.gateway.deployment is not before)
         text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices])
     assert text == ("slow " * 40).strip()
+
+
+async def test_a_change_while_a_version_takes_over_is_seen(spec: Path) -> None:
+    _, gateway = make_app(ServeOptions(spec))
+    edits = iter(("second", "third"))
+
+    def read() -> Version:
+        version = read_version(spec, None)
+        if (edit := next(edits, None)) is not None:
+            write(spec, edit)  # an editor that is faster than the server
+        return version
+
+    reloader = Reloader(gateway, read(), read)
+    await reloader.look()
+    assert "second" in str(gateway.deployment.spec)
+    await reloader.look()
+    assert "third" in str(gateway.deployment.spec)
+    await reloader.close()
 
 
 async def test_included_files_and_keys_are_watched(spec: Path, running: Running, tmp_path: Path) -> None:
