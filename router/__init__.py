@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from router.lazy import lazy_exports
+
 if TYPE_CHECKING:
     from experts.engines.requests import Message
     from router.errors import TokengraphError
@@ -19,22 +21,16 @@ if TYPE_CHECKING:
 
 __all__ = ["GraphSpec", "Message", "PendingCall", "Router", "RunResult", "TokengraphError", "Usage", "load_spec"]
 
-_HOMES = {
-    "GraphSpec": "router.spec",
-    "Message": "experts.engines.requests",
-    "PendingCall": "router.tools.ask",
-    "Router": "router.runtime.router",
-    "RunResult": "router.runtime.result",
-    "TokengraphError": "router.errors",
-    "Usage": "router.runtime.result",
-    "load_spec": "router.spec",
-}
-
-
-def __getattr__(name: str) -> object:
-    """Loads a public name when it is first asked for, so that ``import router`` is light."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'router' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "GraphSpec": "router.spec",
+        "Message": "experts.engines.requests",
+        "PendingCall": "router.tools.ask",
+        "Router": "router.runtime.router",
+        "RunResult": "router.runtime.result",
+        "TokengraphError": "router.errors",
+        "Usage": "router.runtime.result",
+        "load_spec": "router.spec",
+    },
+)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from router.lazy import lazy_exports
+
 if TYPE_CHECKING:
     from router.tools.ask import Consent, PendingCall
     from router.tools.base import Tool
@@ -24,23 +26,17 @@ __all__ = [
     "Consent", "PendingCall", "Registry", "Setting", "Tool", "ToolCaller", "ToolError", "ToolResult", "tool",
 ]  # fmt: skip
 
-_HOMES = {
-    "Consent": "router.tools.ask",
-    "PendingCall": "router.tools.ask",
-    "Registry": "router.tools.registry",
-    "Setting": "router.tools.signature",
-    "Tool": "router.tools.base",
-    "ToolCaller": "router.tools.call",
-    "ToolError": "router.tools.errors",
-    "ToolResult": "router.tools.call",
-    "tool": "router.tools.function",
-}
-
-
-def __getattr__(name: str) -> object:
-    """Loads a public name when it is first asked for."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'router.tools' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "Consent": "router.tools.ask",
+        "PendingCall": "router.tools.ask",
+        "Registry": "router.tools.registry",
+        "Setting": "router.tools.signature",
+        "Tool": "router.tools.base",
+        "ToolCaller": "router.tools.call",
+        "ToolError": "router.tools.errors",
+        "ToolResult": "router.tools.call",
+        "tool": "router.tools.function",
+    },
+)
