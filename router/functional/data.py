@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from experts.engines.requests import Message
 from router.errors import DataError, Location
+from router.json_lines import read_rows
 from router.types import NodeId
 
 _VALIDATION_SHARE = 0.15
@@ -75,28 +75,13 @@ def read_labelled(path: Path, nodes: Iterable[NodeId]) -> list[LabelledQuery]:
         DataError: the file is missing, not JSON lines, has a row that is wrong, names an unknown node, or has no rows.
     """
     known = list(nodes)
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise DataError(str(path), "a file of JSON lines", error.strerror or "none") from error
-    rows = [_read_row(line, Location(str(path), i, 1), known) for i, line in enumerate(lines, start=1) if line.strip()]
+    rows = [_query(row, where, known) for row, where in read_rows(path, _Row, '{"query": ..., "node": ...}')]
     if not rows:
         raise DataError(str(path), "at least one labelled query", "an empty file")
     return rows
 
 
-def _read_row(line: bytes, where: Location, nodes: Sequence[NodeId]) -> LabelledQuery:
-    try:
-        row = _Row.model_validate(json.loads(line.decode("utf-8")))
-    except UnicodeDecodeError as error:
-        raise DataError(where, "UTF-8", f"byte {line[error.start]:#04x}") from error
-    except json.JSONDecodeError as error:
-        raise DataError(Location(where.file, where.line, error.colno), "a JSON object", error.msg) from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        at = ".".join(map(str, first["loc"]))
-        expected = 'an object {"query": ..., "node": ...}'
-        raise DataError(where, expected, f"{at}: {first['msg']}" if at else first["msg"]) from error
+def _query(row: _Row, where: Location, nodes: Sequence[NodeId]) -> LabelledQuery:
     if row.node is not None and row.node not in nodes:
         close = difflib.get_close_matches(row.node, nodes, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
