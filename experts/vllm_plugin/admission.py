@@ -14,12 +14,11 @@ from uuid import uuid4
 
 from vllm.exceptions import VLLMValidationError
 
+from experts.engines.vllm.wire import MASK_ARGUMENT, NO_MASK, SCAN_ARGUMENT
 from experts.moe.mask import ExpertMask
 from experts.vllm_plugin.counting import SCAN
 from experts.vllm_plugin.masks import SLOT
 
-MASK_ARGUMENT = "expert_mask"
-SCAN_ARGUMENT = "expert_scan"
 MOST_PROMPTS = 512  # of all open scans; their counts are kept in memory
 
 _OURS = "tokengraph:"
@@ -28,15 +27,20 @@ _OURS = "tokengraph:"
 class Admission:
     """The masks and scans that requests may name, and the slots in which the workers hold the masks.
 
-    A mask that is replaced or removed keeps its slot until the last request that uses it has ended.
+    A mask that is replaced or removed keeps its slot until the last request that uses it has ended. Masks whose name is
+    their digest are those of clients that put them again when they are missed: they make room for others.
 
     Args:
         slots: masks at once, at most.
+
+    Attributes:
+        default: the name of the mask of requests that name none; None: they have none.
     """
 
     def __init__(self, slots: int) -> None:
+        self.default: str | None = None
         self._slots = slots
-        self._masks: dict[str, str] = {}
+        self._masks: dict[str, str] = {}  # what was used last is last
         self._slot_of: dict[str, int] = {}
         self._running: Counter[str] = Counter()
         self._scans: dict[str, set[str]] = {}
@@ -52,10 +56,13 @@ class Admission:
 
     def reserve(self) -> int | None:
         """A slot for another mask, which nobody uses; None if there is no free one."""
-        kept = {*self._masks.values(), *self._running}
-        self._slot_of = {digest: slot for digest, slot in self._slot_of.items() if digest in kept}
-        free = set(range(1, self._slots + 1)) - set(self._slot_of.values())
-        return min(free, default=None)
+        if (slot := self._free()) is None:
+            kept = {*self._running, self.default}
+            unnamed = (name for name, digest in self._masks.items() if name == digest and digest not in kept)
+            if (oldest := next(unnamed, None)) is not None:
+                del self._masks[oldest]
+                slot = self._free()
+        return slot
 
     def register(self, mask: ExpertMask, slot: int | None = None) -> None:
         """From now on requests may name the mask.
@@ -69,6 +76,7 @@ class Admission:
 
     def forget(self, name: str) -> bool:
         """From now on requests may not name the mask; whether they could before."""
+        self.default = None if self.default == name else self.default
         return self._masks.pop(name, None) is not None
 
     def open_scan(self, scan: str) -> bool:
@@ -96,7 +104,8 @@ class Admission:
     def _admit(self, prompt: Any, sampling: Any) -> tuple[str | None, Any]:
         """The digest of the request's mask, and the prompt with its salt; the arguments become those of the workers."""
         arguments = {key: value for key, value in (sampling.extra_args or {}).items() if key not in (SLOT, SCAN)}
-        mask, scan = arguments.pop(MASK_ARGUMENT, None), arguments.pop(SCAN_ARGUMENT, None)
+        mask, scan = arguments.pop(MASK_ARGUMENT, self.default), arguments.pop(SCAN_ARGUMENT, None)
+        mask = None if mask == NO_MASK else mask
         salt = prompt.get("cache_salt") if isinstance(prompt, dict) else None
         if (salt or "").startswith(_OURS):
             raise VLLMValidationError(f"expected a cache_salt that does not begin with {_OURS}. Choose another")
@@ -116,14 +125,22 @@ class Admission:
         sampling.extra_args = arguments
         return digest, prompt | {"cache_salt": f"{_OURS}{digest or ''}:{own}:{salt or ''}"}
 
+    def _free(self) -> int | None:
+        """A slot whose mask nobody can name and no running request has."""
+        kept = {*self._masks.values(), *self._running}
+        self._slot_of = {digest: slot for digest, slot in self._slot_of.items() if digest in kept}
+        free = set(range(1, self._slots + 1)) - set(self._slot_of.values())
+        return min(free, default=None)
+
     def _known(self, name: object) -> str:
-        if name not in self._masks:
+        if not isinstance(name, str) or name not in self._masks:
             known = ", ".join(sorted(self._masks)) or "none"
             raise VLLMValidationError(
                 f"expected one of this server's masks ({known}), found {name!r}. Register it first",
                 parameter=MASK_ARGUMENT,
             )
-        return self._masks[str(name)]
+        digest = self._masks[name] = self._masks.pop(name)
+        return digest
 
     def _enter(self, scan: object) -> tuple[str, str]:
         name, _, key = str(scan).partition("/")
@@ -142,7 +159,9 @@ class Admission:
     async def _counted(self, digest: str, slot: int, outputs: AsyncIterator[Any]) -> AsyncIterator[Any]:
         # Between admission and this moment the slot may have been given to another mask.
         if self._slot_of.get(digest) != slot:
-            raise VLLMValidationError("expected a mask that is registered, found it removed. Register it first")
+            raise VLLMValidationError(
+                "expected a mask that is registered, found it removed. Register it first", parameter=MASK_ARGUMENT
+            )
         self._running[digest] += 1
         try:
             async with aclosing(outputs) as stream:  # type: ignore[type-var]

@@ -31,7 +31,13 @@ def _masks(model: Any, vllm_config: Any, settings: Mapping[str, Any]) -> Instrum
     return install(model, vllm_config, settings)
 
 
-INSTRUMENTS: dict[str, Install] = {"masks": _masks}
+def _defer(model: Any, vllm_config: Any, settings: Mapping[str, Any]) -> Instrument:
+    from experts.vllm_plugin.defer import install
+
+    return install(model, vllm_config, settings)
+
+
+INSTRUMENTS: dict[str, Install] = {"masks": _masks, "defer": _defer}
 
 
 def install_all(model: Any, vllm_config: Any, settings: Mapping[str, Any]) -> dict[str, Instrument]:

@@ -1,4 +1,4 @@
-"""Routes under ``/v1/tokengraph/masks`` and ``/v1/tokengraph/scans``: masks come and go while the server runs."""
+"""Routes under ``/v1/tokengraph``, ``masks``, ``default`` and ``scans``: masks come and go while the server runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Request
 
+from experts.engines.vllm.wire import NO_MASK
 from experts.errors import MaskError
 from experts.moe.check import check_mask
 from experts.moe.mask import ExpertMask
@@ -47,7 +48,13 @@ class MaskControl:
             return self._shape
 
     async def put(self, mask: ExpertMask) -> None:
-        """Registers a mask, in place of one of the same name; requests that run with that one go on with it."""
+        """Registers a mask, in place of one of the same name; requests that run with that one go on with it.
+
+        Raises:
+            MaskError: it does not fit the model, or has the name that means none.
+        """
+        if mask.name == NO_MASK:
+            raise MaskError(f"expected another name than {NO_MASK}, which requests write for no mask. Choose another")
         check_mask(mask, await self.shape())
         async with self._lock:
             slot = None
@@ -72,15 +79,18 @@ def mask_routes() -> APIRouter:
     router.add_api_route("/masks", list_masks, methods=["GET"])
     router.add_api_route("/masks/{name}", put_mask, methods=["PUT"])
     router.add_api_route("/masks/{name}", delete_mask, methods=["DELETE"])
+    router.add_api_route("/default/{name}", set_default, methods=["PUT"])
+    router.add_api_route("/default", clear_default, methods=["DELETE"])
     router.add_api_route("/scans/{name}", open_scan, methods=["PUT"])
     router.add_api_route("/scans/{name}", close_scan, methods=["DELETE"])
     return router
 
 
 async def list_masks(request: Request) -> dict[str, Any]:
-    """The digests of all masks by name, and what a mask has to fit."""
+    """The digests of all masks by name, which one is everybody's, and what a mask has to fit."""
     control = _control(request)
-    return {"masks": control.admission.masks, "shape": (await control.shape()).model_dump(mode="json")}
+    admission, shape = control.admission, await control.shape()
+    return {"masks": admission.masks, "default": admission.default, "shape": shape.model_dump(mode="json")}
 
 
 async def put_mask(request: Request, name: Name) -> dict[str, str]:
@@ -100,6 +110,21 @@ async def delete_mask(request: Request, name: Name) -> None:
     """Removes a mask; requests that run with it go on with it."""
     if not _control(request).admission.forget(name):
         raise HTTPException(404, f"expected one of this server's masks, found {name!r}. Correct the name")
+
+
+async def set_default(request: Request, name: Name) -> None:
+    """From now on requests that name no mask have this one; those that run go on as they began."""
+    admission = _control(request).admission
+    if name not in admission.masks:
+        raise HTTPException(404, f"expected one of this server's masks, found {name!r}. Correct the name")
+    admission.default = name
+
+
+async def clear_default(request: Request) -> dict[str, str | None]:
+    """From now on requests that name no mask have none; the answer says which one they had."""
+    admission = _control(request).admission
+    before, admission.default = admission.default, None
+    return {"default": before}
 
 
 async def open_scan(request: Request, name: Name) -> None:

@@ -6,9 +6,11 @@ import json
 import sys
 from collections.abc import Set
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from experts.defer.files import locate
 from experts.engines.config import VllmWorker
 from experts.engines.local.minilm import bundled_folder, hub_id
 from experts.errors import CheckpointError, WorkerPlanError
@@ -22,6 +24,7 @@ _CPU_DEFAULTS: dict[str, str | int | bool] = {
     "kv-cache-memory-bytes": 1 << 30,  # vLLM would take the share gpu_memory of the whole machine
 }
 _OURS = {"model", "served-model-name", "host", "port", "api-key"}
+_PROCESSOR = "experts.vllm_plugin.defer_processor:DeferProcessor"
 _PLUGIN = {"load-format": "tokengraph", "worker-extension-cls": "experts.vllm_plugin.worker.WorkerExtension"}
 
 
@@ -59,8 +62,8 @@ def vllm_launch(
         admin_token: what tokengraph's plugin asks for; it finds it in ``TOKENGRAPH_ADMIN_TOKEN``.
 
     Raises:
-        WorkerPlanError: an argument cannot be given, or the CPU is asked to sleep.
-        CheckpointError: an adapter's configuration cannot be read.
+        WorkerPlanError: an argument cannot be given, a token router has no plugin, or the CPU is asked to sleep.
+        CheckpointError: an adapter's configuration cannot be read, or the token router is missing.
     """
     if worker.sleep_after is not None and not gpus:
         raise WorkerPlanError(
@@ -75,8 +78,15 @@ def vllm_launch(
     options |= {"runner": "pooling"} if worker.task == "embed" else {}
     options |= {"enable-sleep-mode": True, "enable-server-load-tracking": True} if worker.sleep_after else {}
     plugin = worker.plugin and worker.task == "generate"
-    options |= _PLUGIN if plugin else {}
-    options |= _passed_through(name, worker, _OURS | _PLUGIN.keys() if plugin else _OURS)
+    needed = "a token_router" if worker.token_router else "mask_slots" if worker.mask_slots else None
+    if needed and not plugin:
+        raise WorkerPlanError(
+            f"expected worker {name}, which has {needed}, to write text with tokengraph's plugin, found "
+            f"{'plugin: false' if worker.task == 'generate' else 'task: embed'}. Remove one of them"
+        )
+    ours = {**_PLUGIN, **_instruments(worker)} if plugin else {}
+    options |= ours
+    options |= _passed_through(name, worker, _OURS | ours.keys())
     argv = (
         sys.executable,
         "-m",
@@ -99,6 +109,14 @@ def _model(worker: VllmWorker) -> str | Path:
 
         return resolve(worker.model.removeprefix("pocket:"))
     return bundled_folder(worker.model) or hub_id(worker.model)
+
+
+def _instruments(worker: VllmWorker) -> dict[str, str]:
+    """What the plugin builds into the model, by its settings."""
+    settings: dict[str, Any] = {"masks": {"slots": worker.mask_slots}} if worker.mask_slots else {}
+    settings |= {"defer": {"router": str(locate(worker.token_router).resolve())}} if worker.token_router else {}
+    options = {"additional-config": json.dumps({"tokengraph": settings})} if settings else {}
+    return options | ({"logits-processors": _PROCESSOR} if worker.token_router else {})
 
 
 def _passed_through(name: str, worker: VllmWorker, ours: Set[str]) -> dict[str, str | int | float | bool]:

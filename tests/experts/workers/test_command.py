@@ -67,6 +67,23 @@ def test_the_plugin_is_loaded_unless_the_spec_says_no() -> None:
         launch(arguments={"load_format": "bitsandbytes"})
 
 
+def test_a_token_router_is_built_into_the_server(tmp_path: Path) -> None:
+    (tmp_path / "token_router.json").touch()
+    argv = launch(token_router=str(tmp_path), mask_slots=4).argv
+    assert "--logits-processors=experts.vllm_plugin.defer_processor:DeferProcessor" in argv
+    (settings,) = (one.removeprefix("--additional-config=") for one in argv if one.startswith("--additional-config="))
+    assert json.loads(settings) == {"tokengraph": {"masks": {"slots": 4}, "defer": {"router": str(tmp_path)}}}
+    assert not any("logits-processors" in argument for argument in launch().argv)
+    with pytest.raises(WorkerPlanError, match=r"token_router.*plugin: false"):
+        launch(token_router=str(tmp_path), plugin=False)
+    with pytest.raises(WorkerPlanError, match=r"mask_slots.*task: embed"):
+        launch(mask_slots=4, task="embed")
+    with pytest.raises(WorkerPlanError, match="logits-processors"):
+        launch(token_router=str(tmp_path), arguments={"logits_processors": "mine:Own"})
+    with pytest.raises(CheckpointError, match=r"token router.*nowhere"):
+        launch(token_router="nowhere")
+
+
 @pytest.mark.parametrize(("ranks", "served"), [((4,), 8), ((8, 12), 16), ((33,), 64), ((512,), 512)])
 def test_adapters_of_every_rank_fit(tmp_path: Path, ranks: tuple[int, ...], served: int) -> None:
     folders = {f"a{rank}": tmp_path / str(rank) for rank in ranks}
