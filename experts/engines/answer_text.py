@@ -32,6 +32,11 @@ class AnswerText:
         self._read = 0
         self._read_text = ""
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether the text ends in what may be the beginning of a character or of a stop text."""
+        return bool(self._held) or self._read < len(self._window)
+
     def push(self, token_id: TokenId) -> str:
         """Takes the next token; returns the text that became certain, which is often none."""
         self._window.append(token_id)

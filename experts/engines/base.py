@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
 
+    from experts.moe.activations import Activations
     from experts.moe.mask import ExpertMask
     from experts.moe.shape import MoeShape
 
@@ -31,6 +32,7 @@ class Capability(StrEnum):
     HIDDEN_STATES = "hidden_states"
     EXTEND_VOCABULARY = "extend_vocabulary"
     EXPERT_MASKS = "expert_masks"
+    DEFER = "defer"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class EngineInfo:
         parameters: number of weights.
         activated_parameters: weights used per generated token (fewer than ``parameters`` in a mixture of experts).
         context_length: prompt plus answer, in tokens.
+        end_ids: the tokens that end an answer by themselves, sorted.
     """
 
     model: str
@@ -50,6 +53,7 @@ class EngineInfo:
     activated_parameters: int
     vocabulary_size: int
     context_length: int
+    end_ids: tuple[TokenId, ...] = ()
 
 
 class Engine(Protocol):
@@ -73,8 +77,8 @@ class Engine(Protocol):
         """Token ids of plain text: special tokens in it stay plain characters, and none are added."""
         ...
 
-    def decode(self, token_ids: Sequence[TokenId]) -> str:
-        """The text of token ids, special tokens included."""
+    def decode(self, token_ids: Sequence[TokenId], *, plain: bool = False) -> str:
+        """The text of token ids; special tokens are included unless it is to be ``plain``."""
         ...
 
     def render(self, request: GenerateRequest) -> tuple[TokenId, ...]:
@@ -99,8 +103,14 @@ class Engine(Protocol):
         """The last layer's final (normalised) hidden state at the last prompt position, float32 [n, width]."""
         ...
 
-    async def extend_vocabulary(self, rows: Mapping[str, NDArray[float32]]) -> None:
-        """Adds special tokens whose output rows are given, float32 [width] each; known ones get the new row."""
+    async def extend_vocabulary(
+        self, rows: Mapping[str, NDArray[float32]], like: Mapping[str, Sequence[TokenId]] | None = None
+    ) -> None:
+        """Adds special tokens whose output rows are given, float32 [width] each; known ones get the new row.
+
+        Where ``like`` names tokens that a new one resembles, it enters the model as the mean of their input embeddings,
+        else as the mean of all.
+        """
         ...
 
     async def moe_shape(self) -> MoeShape:
@@ -112,6 +122,13 @@ class Engine(Protocol):
 
         Raises:
             MaskError: one does not fit the model; then none is replaced.
+        """
+        ...
+
+    async def activations(self, requests: Sequence[GenerateRequest]) -> list[Activations]:
+        """Which experts the tokens of each request's prompt choose, under its mask; nothing is generated.
+
+        A mask that was set for a running server and everybody, behind the engine's back, takes no part.
         """
         ...
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection
 
-from experts.engines.requests import GenerateRequest
-from experts.errors import DeadlineExceeded, RequestError
+from experts.engines.requests import NEVER, Defer, GenerateRequest
+from experts.errors import CapabilityError, DeadlineExceeded, RequestError
 
 
 def check_request(
-    request: GenerateRequest, *, vocabulary_size: int, adapters: Collection[str] = (), masks: Collection[str] = ()
+    request: GenerateRequest,
+    *,
+    vocabulary_size: int,
+    adapters: Collection[str] = (),
+    masks: Collection[str] = (),
+    defers: bool = False,
 ) -> None:
     """Raises RequestError if the request is wrong in itself or does not fit the model.
 
@@ -18,9 +24,11 @@ def check_request(
         vocabulary_size: token ids must be below it.
         adapters: names of the LoRA adapters that the engine has.
         masks: names of the masks of experts that the engine has.
+        defers: the engine has a token router.
 
     Raises:
         RequestError: see above.
+        CapabilityError: the request needs a token router.
         DeadlineExceeded: nobody waits for the answer any more.
     """
     if request.deadline is not None and time.monotonic() >= request.deadline:
@@ -29,7 +37,7 @@ def check_request(
         found = "both" if request.messages else "neither"
         raise RequestError(f"expected either messages or prompt_ids, found {found}. Give exactly one of them")
     _check_numbers(request)
-    for name in ("prompt_ids", "forced_ids", "first_token_ids", "allowed_token_ids", "stop_token_ids"):
+    for name in ("prompt_ids", "forced_ids", "first_token_ids", "allowed_token_ids", "stop_token_ids", "logit_bias"):
         for token in getattr(request, name) or ():
             if not 0 <= token < vocabulary_size:
                 raise RequestError(
@@ -46,6 +54,11 @@ def check_request(
             f"expected one of this worker's adapters ({known}), found {request.adapter!r}. Add it to the spec"
         )
     check_mask_name(request.expert_mask, masks)
+    if (request.defer is not None or request.criticality) and not defers:
+        raise CapabilityError(
+            "expected a worker that can defer, found one without a token router. Give it `token_router` in the spec: a "
+            "folder made by `tokengraph train token-router`"
+        )
 
 
 def check_mask_name(name: str | None, masks: Collection[str]) -> None:
@@ -74,12 +87,16 @@ def check_prompt(length: int, context_length: int) -> None:
 
 
 def _check_numbers(request: GenerateRequest) -> None:
-    sampling = request.sampling
+    sampling, defer = request.sampling, request.defer or Defer(0.0)
+    strongest = max(map(abs, request.logit_bias.values()), default=0.0)
     for name, value, right, valid in (
         ("max_tokens", request.max_tokens, "at least 1", request.max_tokens >= 1),
         ("top_logprobs", request.top_logprobs, "at least 0", request.top_logprobs >= 0),
         ("temperature", sampling.temperature, "at least 0", sampling.temperature >= 0),
         ("top_p", sampling.top_p, "above 0 and at most 1", 0 < sampling.top_p <= 1),
+        ("logit_bias", request.logit_bias, f"from {NEVER:g} to {-NEVER:g}", strongest <= -NEVER),
+        ("defer.threshold", defer.threshold, "a finite number, at least 0", 0 <= defer.threshold < math.inf),
+        ("defer.after", defer.after, "at least 0", defer.after >= 0),
     ):
         if not valid:
             raise RequestError(f"expected {name} {right}, found {value}. Correct the request")

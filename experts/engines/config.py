@@ -8,6 +8,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 _Positive = Annotated[int, Field(gt=0)]
+_ROUTER_FOLDER = (
+    "folder made by `tokengraph train token-router`, or pocket:NAME: lets token pairs use it as the small one"
+)
 
 
 class _Worker(BaseModel):
@@ -26,6 +29,10 @@ class LocalWorker(_Worker):
     device: str = Field("cpu", description="a torch device: cpu, cuda, cuda:1, mps")
     adapters: dict[str, Path] = Field(default_factory=dict, description="LoRA adapters by name (peft directories)")
     max_batch: _Positive = Field(32, description="requests that run together at most")
+    cache_tokens: int = Field(
+        16384, ge=0, description="tokens whose keys and values are kept for requests that go on with an answer"
+    )
+    token_router: str | None = Field(None, description=_ROUTER_FOLDER)
 
 
 class VllmWorker(_Worker):
@@ -48,8 +55,19 @@ class VllmWorker(_Worker):
         None, gt=0, description="idle seconds after which the GPU memory is given back until the next request"
     )
     adapters: dict[str, Path] = Field(default_factory=dict, description="LoRA adapters by name (peft directories)")
+    token_router: str | None = Field(None, description=_ROUTER_FOLDER)
     plugin: bool = Field(
         True, description="load tokengraph's plugin into servers that write text: expert masks and token pairs need it"
+    )
+    mask_slots: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="of a mixture of experts: expert masks that its requests can use at the same time; 0: none",
+    )
+    admin_token: str | None = Field(
+        None,
+        description="of servers that run elsewhere: their TOKENGRAPH_ADMIN_TOKEN, which expert masks need; write ${NAME}",
     )
     arguments: dict[str, str | int | float | bool] = Field(
         default_factory=dict, description="passed to vLLM as they are"

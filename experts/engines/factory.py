@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from functools import partial
 
 from experts.engines.base import Engine
 from experts.engines.config import LocalWorker, RecordedWorker, ScriptedWorker, VllmWorker, WorkerSpec
 from experts.errors import EngineUnavailable
+
+# transformers imports its parts when they are first named, which fails if two threads do it at once.
+_LOADING = threading.Lock()
 
 
 async def create_engine(worker: WorkerSpec) -> Engine:
@@ -34,13 +38,14 @@ async def create_engine(worker: WorkerSpec) -> Engine:
 
 
 def _local(worker: LocalWorker) -> Engine:
-    if worker.task == "embed":
-        from experts.engines.local.encoder import SentenceEncoder
+    with _LOADING:
+        if worker.task == "embed":
+            from experts.engines.local.encoder import SentenceEncoder
 
-        return SentenceEncoder(worker)
-    from experts.engines.local.engine import LocalEngine
+            return SentenceEncoder(worker)
+        from experts.engines.local.engine import LocalEngine
 
-    return LocalEngine(worker)
+        return LocalEngine(worker)
 
 
 async def _vllm(worker: VllmWorker) -> Engine:
@@ -48,15 +53,19 @@ async def _vllm(worker: VllmWorker) -> Engine:
     from experts.engines.replicas.options import ReplicaOptions
     from experts.engines.vllm.engine import VllmEngine
 
-    urls, key = _servers(worker)
+    urls, key, admin_token = find_servers(worker)
     options = ReplicaOptions(max_concurrency=worker.max_concurrency, queue=worker.queue)
-    return await connect({url: partial(VllmEngine.connect, worker, url, key) for url in urls}, options)
+    return await connect({url: partial(VllmEngine.connect, worker, url, key, admin_token) for url in urls}, options)
 
 
-def _servers(worker: VllmWorker) -> tuple[tuple[str, ...], str | None]:
-    """The base URLs of a worker's servers, and their key."""
+def find_servers(worker: VllmWorker) -> tuple[tuple[str, ...], str | None, str | None]:
+    """The base URLs of a worker's servers, their key and their admin token.
+
+    Raises:
+        EngineUnavailable: they are to run on this machine, and do not.
+    """
     if worker.attached:
-        return worker.attached, worker.api_key
+        return worker.attached, worker.api_key, worker.admin_token
     from experts.workers.records import find_running
 
     running = find_running(worker)
@@ -65,4 +74,4 @@ def _servers(worker: VllmWorker) -> tuple[tuple[str, ...], str | None]:
             f"expected a running vLLM server of {worker.model}, found none. Run `tokengraph workers up SPEC`, or give "
             "the worker the url of a server"
         )
-    return running.urls, running.api_key
+    return running.urls, running.api_key, running.admin_token

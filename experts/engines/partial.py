@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
 
+    from experts.moe.activations import Activations
     from experts.moe.mask import ExpertMask
     from experts.moe.shape import MoeShape
 
@@ -50,13 +51,18 @@ class PartialEngine:
     async def hidden_states(self, requests: Sequence[GenerateRequest]) -> NDArray[float32]:
         self._lack(Capability.HIDDEN_STATES)
 
-    async def extend_vocabulary(self, rows: Mapping[str, NDArray[float32]]) -> None:
+    async def extend_vocabulary(
+        self, rows: Mapping[str, NDArray[float32]], like: Mapping[str, Sequence[TokenId]] | None = None
+    ) -> None:
         self._lack(Capability.EXTEND_VOCABULARY)
 
     async def moe_shape(self) -> MoeShape:
         self._lack(Capability.EXPERT_MASKS)
 
     async def set_masks(self, masks: Mapping[str, ExpertMask]) -> None:
+        self._lack(Capability.EXPERT_MASKS)
+
+    async def activations(self, requests: Sequence[GenerateRequest]) -> list[Activations]:
         self._lack(Capability.EXPERT_MASKS)
 
     async def close(self) -> None:

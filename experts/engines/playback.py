@@ -12,7 +12,7 @@ from experts.engines.base import EngineInfo
 from experts.engines.characters import CharacterVocabulary
 from experts.engines.checks import check_prompt, check_request
 from experts.engines.partial import PartialEngine
-from experts.engines.requests import Chunk, GenerateRequest, Generation, TokenId
+from experts.engines.requests import NEVER, Chunk, GenerateRequest, Generation, TokenId
 
 CONTEXT_LENGTH = 1_000_000
 
@@ -34,7 +34,7 @@ class PlaybackEngine(PartialEngine):
         self._vocabulary = vocabulary
         self._info = EngineInfo(
             model=name, fingerprint=fingerprint, parameters=0, activated_parameters=0,
-            vocabulary_size=len(vocabulary), context_length=CONTEXT_LENGTH,
+            vocabulary_size=len(vocabulary), context_length=CONTEXT_LENGTH, end_ids=(vocabulary.end_id,),
         )  # fmt: skip
 
     @property
@@ -47,8 +47,8 @@ class PlaybackEngine(PartialEngine):
     def encode(self, text: str) -> tuple[TokenId, ...]:
         return self._vocabulary.encode(text)
 
-    def decode(self, token_ids: Sequence[TokenId]) -> str:
-        return self._vocabulary.decode(token_ids)
+    def decode(self, token_ids: Sequence[TokenId], *, plain: bool = False) -> str:
+        return self._vocabulary.decode_plain(token_ids) if plain else self._vocabulary.decode(token_ids)
 
     def render(self, request: GenerateRequest) -> tuple[TokenId, ...]:
         check_request(request, vocabulary_size=len(self._vocabulary))
@@ -142,9 +142,10 @@ def _wanted(
         chosen = max(first, key=lambda token: first[token])
         yield chosen
         ids = ids[1:] if ids[:1] == (chosen,) else ids
-    allowed = request.allowed_token_ids
+    allowed, never = request.allowed_token_ids, {token for token, bias in request.logit_bias.items() if bias <= NEVER}
     for token in chain(ids, (end_id,), cycle((*script.token_ids, end_id))):
-        yield token if allowed is None or token in allowed else allowed[0]
+        if token not in never:
+            yield token if allowed is None or token in allowed else allowed[0]
 
 
 def _after_forced(script: Script, request: GenerateRequest) -> tuple[TokenId, ...]:

@@ -26,14 +26,22 @@ def scan_prompts(
     Raises:
         MaskError: the model has no experts, or of an unknown architecture.
     """
-    blocks = find_blocks(model)
     # Prompts of like length run together, so that little is padding.
     order = sorted(range(len(prompts)), key=lambda at: len(prompts[at]))
     found: dict[int, Activations] = {}
     for start in range(0, len(order), max_batch):
         batch = order[start : start + max_batch]
-        ids, mask, positions = pad([prompts[at] for at in batch], model.device)
-        found |= zip(batch, read_activations(model, blocks, ids, mask, positions), strict=True)
+        found |= zip(batch, read_prompts(model, [prompts[at] for at in batch]), strict=True)
         if progress:
             progress(len(found))
     return [found[at] for at in range(len(prompts))]
+
+
+def read_prompts(model: Any, prompts: Sequence[tuple[TokenId, ...]]) -> list[Activations]:
+    """What each prompt activates, all in one forward pass.
+
+    Raises:
+        MaskError: the model has no experts, or of an unknown architecture.
+    """
+    ids, mask, positions = pad(prompts, model.device)
+    return read_activations(model, find_blocks(model), ids, mask, positions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from experts.errors import MaskError
 from experts.moe.activations import Activations
+from experts.moe.shape import MoeShape
 
 if TYPE_CHECKING:
     from numpy import float64, int64
@@ -22,8 +23,7 @@ class _Facts(BaseModel):
     """What stands in a scan's JSON file."""
 
     model_config = ConfigDict(frozen=True)
-    fingerprint: str
-    layers: tuple[int, ...]
+    shape: MoeShape
     classes: tuple[str, ...]
     prompts: tuple[int, ...]
     tokens: tuple[int, ...]
@@ -34,8 +34,7 @@ class Scan:
     """Sums over the prompts of each class.
 
     Attributes:
-        fingerprint: of the model.
-        layers: the layers with experts, by their index among all layers.
+        shape: of the model.
         classes: names of the classes, sorted.
         prompts: prompts of each class.
         tokens: tokens of these prompts.
@@ -43,16 +42,20 @@ class Scan:
         weights: sums of the weights that it had then, float64, of the same shape.
     """
 
-    fingerprint: str
-    layers: tuple[int, ...]
+    shape: MoeShape
     classes: tuple[str, ...]
     prompts: tuple[int, ...]
     tokens: tuple[int, ...]
     counts: NDArray[int64]
     weights: NDArray[float64]
 
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers with experts, by their index among all layers: the rows of ``counts`` and ``weights``."""
+        return tuple(sorted(self.shape.layers))
+
     @classmethod
-    def of(cls, fingerprint: str, layers: Sequence[int], found: Iterable[tuple[str, Activations]]) -> Scan:
+    def of(cls, shape: MoeShape, found: Iterable[tuple[str, Activations]]) -> Scan:
         """The sums of what prompts, each with its class, activated.
 
         Raises:
@@ -65,7 +68,7 @@ class Scan:
             raise MaskError("expected at least one prompt in a scan, found none. Give prompts")
         classes = tuple(sorted(groups))
         return cls(
-            fingerprint=fingerprint, layers=tuple(layers), classes=classes,
+            shape=shape, classes=classes,
             prompts=tuple(len(groups[name]) for name in classes),
             tokens=tuple(sum(one.tokens for one in groups[name]) for name in classes),
             counts=np.stack([np.sum([one.counts for one in groups[name]], axis=0) for name in classes]),
@@ -78,15 +81,13 @@ class Scan:
         Raises:
             MaskError: they are scans of different models.
         """
-        if (self.fingerprint, self.layers) != (other.fingerprint, other.layers):
-            raise MaskError(
-                f"expected scans of one model, found fingerprints {self.fingerprint} and {other.fingerprint}. "
-                "Scan with one model"
-            )
+        if self.shape != other.shape:
+            mine, theirs = self.shape.fingerprint, other.shape.fingerprint
+            raise MaskError(f"expected scans of one model, found fingerprints {mine} and {theirs}. Scan with one model")
         classes = tuple(sorted({*self.classes, *other.classes}))
         parts = [[(scan, scan.index(name)) for scan in (self, other) if name in scan.classes] for name in classes]
         return Scan(
-            fingerprint=self.fingerprint, layers=self.layers, classes=classes,
+            shape=self.shape, classes=classes,
             prompts=tuple(sum(scan.prompts[at] for scan, at in part) for part in parts),
             tokens=tuple(sum(scan.tokens[at] for scan, at in part) for part in parts),
             counts=np.stack([np.sum([scan.counts[at] for scan, at in part], axis=0) for part in parts]),
@@ -107,13 +108,7 @@ class Scan:
         """Writes the sums to ``file`` (safetensors), and beside it what they are of, as JSON."""
         from safetensors.numpy import save_file
 
-        facts = _Facts(
-            fingerprint=self.fingerprint,
-            layers=self.layers,
-            classes=self.classes,
-            prompts=self.prompts,
-            tokens=self.tokens,
-        )
+        facts = _Facts(shape=self.shape, classes=self.classes, prompts=self.prompts, tokens=self.tokens)
         save_file({"counts": self.counts, "weights": self.weights}, file)
         file.with_suffix(".json").write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
@@ -132,7 +127,14 @@ class Scan:
             tensors = load_file(file)
         except (OSError, ValidationError, SafetensorError) as error:
             raise MaskError(f"expected a scan in {file} and the .json beside it, found: {error}. Scan anew") from error
-        expected = (len(facts.classes), len(facts.layers))
+        expected = (len(facts.classes), len(facts.shape.layers))
         if any(name not in tensors or tensors[name].shape[:2] != expected for name in ("counts", "weights")):
             raise MaskError(f"expected counts and weights of {expected} classes and layers in {file}. Scan anew")
-        return cls(**facts.model_dump(), counts=tensors["counts"], weights=tensors["weights"])
+        return cls(
+            facts.shape,
+            facts.classes,
+            facts.prompts,
+            facts.tokens,
+            counts=tensors["counts"],
+            weights=tensors["weights"],
+        )

@@ -3,57 +3,85 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from experts.engines.local import qwen3
+from experts.engines.answer import Draw
+from experts.engines.local.batch import Batch
 from experts.engines.local.job import Job
+from experts.engines.local.key_values import can_split
 from experts.engines.local.sampling import draw
+from experts.engines.local.scoring import Scorer
+from experts.engines.local.sessions import Sessions
 from experts.engines.requests import TokenId
 
 
-@torch.inference_mode()
-def decode(model: Any, jobs: Sequence[Job], shrunk: Callable[[Sequence[int]], None]) -> None:
-    """Answers all jobs: one pass over the prompts, then one token a step with a key-value cache.
-
-    Prompts are padded on the left; a job that ends leaves the batch.
+class Decoder:
+    """Answers jobs with one model.
 
     Args:
-        shrunk: called with the rows that stay when others leave.
+        scorer: says which tokens are critical; None if no job asks for that.
+        sessions: where keys and values wait for the request that continues an answer.
     """
-    ids, mask, positions = pad([job.prompt for job in jobs], model.device)
-    cache = _empty_cache(model)
-    running = list(jobs)
-    while running:
-        logits = model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]  # fmt: skip
-        draws = draw(logits, [job.sampler for job in running])
-        kept = [row for row, taken in enumerate(draws) if running[row].advance(taken)]
-        if not kept:
-            return
-        positions = positions[:, -1:] + 1
-        if len(kept) < len(running):
-            running = [running[row] for row in kept]
-            shrunk(kept)
-            rows = torch.tensor(kept, device=model.device)
-            cache.batch_select_indices(rows)
-            positions = positions[rows]
-            mask = None if mask is None else mask[rows]
-        ids = torch.tensor([[job.last_token] for job in running], device=model.device)
-        if mask is not None:
-            mask = torch.cat((mask, mask.new_ones(len(running), 1)), dim=1)
 
+    def __init__(self, model: Any, scorer: Scorer | None, sessions: Sessions) -> None:
+        self._model, self._scorer, self._sessions = model, scorer, sessions
+        self._splits = can_split(model)
 
-def _empty_cache(model: Any) -> Any:
-    if isinstance(model, qwen3.Qwen3):
-        return qwen3.Cache()
-    from transformers.cache_utils import DynamicCache
+    @torch.inference_mode()
+    def run(
+        self, jobs: Sequence[Job], shrunk: Callable[[Sequence[int]], None], joined: Callable[[int], bool]
+    ) -> list[Job]:
+        """One pass over what is new in the prompts, then one token a step with a key-value cache.
 
-    return DynamicCache(config=model.config)
+        A job that ends leaves the batch; a session's keys and values stay in ``sessions``.
+
+        Args:
+            shrunk: called with the rows that stay when others leave.
+            joined: whether others want to join so many jobs that run.
+
+        Returns:
+            The jobs that have not ended, to be run again with those that join them.
+        """
+        running = list(jobs)
+        pasts = [job.past or self._sessions.take(job.request) for job in running]
+        batch = Batch(self._model, [job.tokens for job in running], pasts)
+        del pasts
+        for job in running:
+            job.past = None
+        while True:
+            logits = batch.logits()
+            draws = self._draws(logits, running)
+            kept = [row for row, (job, drawn) in enumerate(zip(running, draws, strict=True)) if job.advance(drawn)]
+            if self._splits:
+                self._keep(batch, [(row, job) for row, job in enumerate(running) if row not in set(kept)])
+                if kept and joined(len(kept)):
+                    for row in kept:
+                        running[row].past = batch.past(row, running[row].tokens)
+                    return [running[row] for row in kept]
+            if not kept:
+                return []
+            if len(kept) < len(running):
+                shrunk(kept)
+                running = [running[row] for row in kept]
+            batch.go_on(kept, [job.last_token for job in running])
+
+    def _draws(self, logits: Tensor, jobs: Sequence[Job]) -> list[Draw]:
+        draws = draw(logits, [job.sampler for job in jobs])
+        scored = [row for row, job in enumerate(jobs) if job.is_scored]
+        if scored:
+            assert self._scorer is not None, "requests that need a token router are refused without one"
+            for row, score in zip(scored, self._scorer.scores(logits, scored), strict=True):
+                draws[row] = replace(draws[row], criticality=score)
+        return draws
+
+    def _keep(self, batch: Batch, ended: Sequence[tuple[int, Job]]) -> None:
+        for row, job in ended:
+            if job.is_continued:
+                self._sessions.keep(job.request, batch.past(row, job.tokens))
 
 
 @torch.inference_mode()

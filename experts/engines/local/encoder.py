@@ -79,8 +79,8 @@ class SentenceEncoder(PartialEngine):
     def encode(self, text: str) -> tuple[TokenId, ...]:
         return self._tokenizer.encode(text)
 
-    def decode(self, token_ids: Sequence[TokenId]) -> str:
-        return self._tokenizer.decode(token_ids)
+    def decode(self, token_ids: Sequence[TokenId], *, plain: bool = False) -> str:
+        return self._tokenizer.decode_plain(token_ids) if plain else self._tokenizer.decode(token_ids)
 
     async def embed(self, texts: Sequence[str], layers: bool = False) -> NDArray[float32]:
         if self._closed:

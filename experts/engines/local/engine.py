@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from experts.defer.files import load_router, locate
 from experts.engines.answer import Answer
 from experts.engines.base import Capability, EngineInfo
 from experts.engines.checks import check_prompt, check_request
 from experts.engines.config import LocalWorker
 from experts.engines.local.adapters import Adapters
 from experts.engines.local.checkpoint import fingerprint, resolve
-from experts.engines.local.decoding import decode, final_states
+from experts.engines.local.decoding import Decoder, final_states
 from experts.engines.local.job import Job
 from experts.engines.local.loading import count_parameters, load_causal
 from experts.engines.local.masks import Masks
+from experts.engines.local.scoring import Scorer
+from experts.engines.local.sessions import Sessions
 from experts.engines.local.vocabulary import extend_vocabulary
 from experts.engines.local.worker import Worker
 from experts.engines.partial import PartialEngine
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
 
+    from experts.moe.activations import Activations
     from experts.moe.mask import ExpertMask
     from experts.moe.shape import MoeShape
 
@@ -40,9 +44,9 @@ T = TypeVar("T")
 class LocalEngine(PartialEngine):
     """Generates with a causal language model.
 
-    Requests that wait at the same time run as one batch (one batch per adapter); a request that comes later waits
-    until the running batch has ended. Every request has its own random numbers, so an answer does not depend on what
-    else is in the batch. An answer ends at the model's context length at the latest.
+    Requests run as one batch (one batch per adapter); one that comes later joins those that run. Every request has its
+    own random numbers, so an answer does not depend on what else is in the batch. An answer ends at the model's context
+    length at the latest. Requests of one session feed only what is new.
 
     Raises:
         CheckpointError: the model's or an adapter's files are missing, incomplete or not safetensors.
@@ -55,6 +59,10 @@ class LocalEngine(PartialEngine):
         self._model = load_causal(self._folder, dtype=worker.dtype, device=worker.device, plain=not worker.adapters)
         self._adapters = Adapters(self._model, worker.adapters)
         self._masks = Masks(self._model, lambda: self._fingerprint)
+        self._sessions = Sessions(worker.cache_tokens)
+        scorer = None if worker.token_router is None else self._scorer(worker.token_router)
+        self._decoder = Decoder(self._model, scorer, self._sessions)
+        self._defers = scorer is not None
         self._worker = Worker(worker.model, worker.max_batch, self._run)
         self._max_batch = worker.max_batch
         self._end_ids = _end_ids(self._model, self._tokenizer)
@@ -67,12 +75,16 @@ class LocalEngine(PartialEngine):
         total, activated = self._parameters
         return EngineInfo(
             model=self._name, fingerprint=self._fingerprint, parameters=total, activated_parameters=activated,
-            vocabulary_size=self._vocabulary_size, context_length=self._context,
+            vocabulary_size=self._vocabulary_size, context_length=self._context, end_ids=tuple(sorted(self._end_ids)),
         )  # fmt: skip
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        lacking = {Capability.EMBED} if self._masks.possible else {Capability.EMBED, Capability.EXPERT_MASKS}
+        lacking = {Capability.EMBED}
+        if not self._masks.possible:
+            lacking.add(Capability.EXPERT_MASKS)
+        if not self._defers:
+            lacking.add(Capability.DEFER)
         return frozenset(Capability) - lacking
 
     @property
@@ -82,7 +94,12 @@ class LocalEngine(PartialEngine):
 
     async def call(self, function: Callable[[Any], T]) -> T:
         """Runs ``function(model)`` in the engine's thread, between batches: the way to look into or alter the model."""
-        return await asyncio.wrap_future(self._worker.call(lambda: function(self._model)))
+
+        def run() -> T:
+            self._sessions.clear()  # the model may be another one after this
+            return function(self._model)
+
+        return await asyncio.wrap_future(self._worker.call(run))
 
     def token_id(self, token: str) -> TokenId | None:
         return self._tokenizer.token_id(token)
@@ -90,13 +107,14 @@ class LocalEngine(PartialEngine):
     def encode(self, text: str) -> tuple[TokenId, ...]:
         return self._tokenizer.encode(text)
 
-    def decode(self, token_ids: Sequence[TokenId]) -> str:
-        return self._tokenizer.decode(token_ids)
+    def decode(self, token_ids: Sequence[TokenId], *, plain: bool = False) -> str:
+        return self._tokenizer.decode_plain(token_ids) if plain else self._tokenizer.decode(token_ids)
 
     def render(self, request: GenerateRequest) -> tuple[TokenId, ...]:
         check_request(
-            request, vocabulary_size=self._vocabulary_size, adapters=self._adapters.names, masks=self._masks.names
-        )
+            request, vocabulary_size=self._vocabulary_size, adapters=self._adapters.names, masks=self._masks.names,
+            defers=self._defers,
+        )  # fmt: skip
         prompt = (
             self._tokenizer.render(request.messages, request.tools)
             if request.prompt_ids is None
@@ -143,19 +161,16 @@ class LocalEngine(PartialEngine):
         prompts = [self.render(request) for request in requests]
 
         def run(model: Any) -> None:
-            for adapter in {request.adapter for request in requests}:
-                rows = [row for row, request in enumerate(requests) if request.adapter == adapter]
-                with self._adapters.use(adapter):
-                    for start in range(0, len(rows), self._max_batch):
-                        batch = rows[start : start + self._max_batch]
-                        with self._masks.applied([requests[row].expert_mask for row in batch]):
-                            states[batch] = final_states(model, [prompts[row] for row in batch]).numpy()
+            for batch in self._passes(requests):
+                states[batch] = final_states(model, [prompts[row] for row in batch]).numpy()
 
         await self.call(run)
         return states
 
-    async def extend_vocabulary(self, rows: Mapping[str, NDArray[float32]]) -> None:
-        await self.call(lambda model: extend_vocabulary(model, self._tokenizer, rows))
+    async def extend_vocabulary(
+        self, rows: Mapping[str, NDArray[float32]], like: Mapping[str, Sequence[TokenId]] | None = None
+    ) -> None:
+        await self.call(lambda model: extend_vocabulary(model, self._tokenizer, rows, like))
 
     async def moe_shape(self) -> MoeShape:
         if not self._masks.possible:
@@ -165,6 +180,25 @@ class LocalEngine(PartialEngine):
     async def set_masks(self, masks: Mapping[str, ExpertMask]) -> None:
         await self.moe_shape()  # reading the files for the fingerprint must not keep the engine's thread
         await self.call(lambda _model: self._masks.set(masks))
+
+    async def activations(self, requests: Sequence[GenerateRequest]) -> list[Activations]:
+        if not self._masks.possible:
+            self._lack(Capability.EXPERT_MASKS)
+        from experts.moe.collect import read_prompts
+
+        # Prompts of like length run together, so that little is padding.
+        prompts = sorted(
+            ((self.render(request), place) for place, request in enumerate(requests)), key=lambda one: len(one[0])
+        )
+        found: dict[int, Activations] = {}
+
+        def run(model: Any) -> None:
+            for batch in self._passes([requests[place] for _, place in prompts]):
+                read = read_prompts(model, [prompts[row][0] for row in batch])
+                found.update(zip((prompts[row][1] for row in batch), read, strict=True))
+
+        await self.call(run)
+        return [found[place] for place in range(len(requests))]
 
     async def close(self) -> None:
         await asyncio.to_thread(self._worker.close)
@@ -177,19 +211,33 @@ class LocalEngine(PartialEngine):
     def _vocabulary_size(self) -> int:
         return int(self._model.get_output_embeddings().out_features)
 
+    def _passes(self, requests: Sequence[GenerateRequest]) -> Iterator[list[int]]:
+        """The places of requests that run together; while some are yielded, their adapter and masks are in use."""
+        for adapter in dict.fromkeys(request.adapter for request in requests):
+            rows = [row for row, request in enumerate(requests) if request.adapter == adapter]
+            with self._adapters.use(adapter):
+                for start in range(0, len(rows), self._max_batch):
+                    batch = rows[start : start + self._max_batch]
+                    with self._masks.applied([requests[row].expert_mask for row in batch]):
+                        yield batch
+
     def _job(self, request: GenerateRequest, emit: Callable[[Chunk], None] | None = None) -> Job:
         prompt = self.render(request)
         limit = min(request.max_tokens, self._context - len(prompt))
         answer = Answer(request, len(prompt), self._tokenizer.decode_plain, self._end_ids, limit)
         return Job(request, prompt, answer, emit)
 
-    def _run(self, batch: list[Job]) -> None:
+    def _run(self, batch: list[Job], joined: Callable[[int], bool]) -> list[Job]:
         batch = self._masks.still_known(batch)
         if not batch:
-            return
+            return []
         masks = self._masks.applied([job.request.expert_mask for job in batch])
         with self._adapters.use(batch[0].request.adapter), masks as keep:
-            decode(self._model, batch, keep)
+            return self._decoder.run(batch, keep, joined)
+
+    def _scorer(self, token_router: str) -> Scorer:
+        router, _ = load_router(locate(token_router), small=self._fingerprint)
+        return Scorer(self._model, router)
 
 
 def _end_ids(model: Any, tokenizer: PromptTokenizer) -> frozenset[TokenId]:

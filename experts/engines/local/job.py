@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 
 from experts.engines.answer import Answer, Draw
+from experts.engines.local.key_values import Past
 from experts.engines.local.sampling import Sampler
 from experts.engines.requests import Chunk, GenerateRequest, Generation, TokenId
 
@@ -18,6 +19,7 @@ class Job:
 
     Attributes:
         future: resolves to the generation; cancelling it stops the generation after the current token.
+        past: what has been computed of it, while it waits for others to join its batch.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class Job:
         self.prompt = prompt
         self.sampler = Sampler(request)
         self.future: Future[Generation] = Future()
+        self.past: Past | None = None
         self._answer = answer
         self._emit = emit
 
@@ -38,11 +41,30 @@ class Job:
     def last_token(self) -> TokenId:
         return self._answer.last_token
 
+    @property
+    def tokens(self) -> tuple[TokenId, ...]:
+        """The prompt and the answer so far."""
+        return self.prompt + self._answer.token_ids
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether anything depends on the criticality of the next token."""
+        return self.request.criticality or self._answer.may_defer
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether it has ended in such a way that another request of its session may go on from here."""
+        if self.request.session is None or self.future.cancelled():
+            return False
+        return self.future.exception() is None and self.future.result().finish_reason != "stop"
+
     def advance(self, draw: Draw) -> bool:
-        """Takes the next token; False when the answer has ended, or nobody waits for it any more."""
+        """Takes the next token, or leaves it to another model; False when the answer has ended, or nobody waits for it."""
         if self.future.done():
             return False
-        chunk = self._answer.push(draw)
+        critical = draw.criticality
+        leaves = critical is not None and self._answer.defers(critical)
+        chunk = self._answer.leave(critical) if leaves else self._answer.push(draw)
         if chunk.generation is not None:
             try:
                 self.future.set_result(chunk.generation)

@@ -70,23 +70,49 @@ class Output:
 
 
 class Cache:
-    """Keys and values of each layer, [batch, heads, length, head width]."""
+    """Keys and values of each layer, ``layers``, [batch, heads, length, head width].
+
+    They lie in buffers with room to grow, so a new token does not copy all those before it.
+    """
+
+    _ROOM = 64  # tokens
 
     def __init__(self) -> None:
-        self._layers: list[tuple[Tensor, Tensor]] = []
+        self.layers: list[tuple[Tensor, Tensor]] = []
+        self._buffers: list[tuple[Tensor, Tensor]] = []
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Appends new keys and values of a layer; returns all of them."""
-        if layer == len(self._layers):
-            self._layers.append((keys, values))
-        else:
-            old_keys, old_values = self._layers[layer]
-            self._layers[layer] = (torch.cat((old_keys, keys), dim=2), torch.cat((old_values, values), dim=2))
-        return self._layers[layer]
+        if layer == len(self.layers):
+            self.layers.append((keys, values))
+            self._buffers.append((keys, values))
+            return keys, values
+        before = self.layers[layer][0].shape[2]
+        length = before + keys.shape[2]
+        if length > self._buffers[layer][0].shape[2]:
+            old_keys, old_values = self.layers[layer]
+            self._buffers[layer] = (self._grown(old_keys, length), self._grown(old_values, length))
+        for buffer, new in zip(self._buffers[layer], (keys, values), strict=True):
+            buffer[:, :, before:length] = new
+        self._show(layer, length)
+        return self.layers[layer]
 
     def batch_select_indices(self, rows: Tensor) -> None:
         """Keeps these rows of the batch."""
-        self._layers = [(keys[rows], values[rows]) for keys, values in self._layers]
+        for layer, (keys, values) in enumerate(self._buffers):
+            length = self.layers[layer][0].shape[2]
+            self._buffers[layer] = (keys[rows], values[rows])
+            self._show(layer, length)
+
+    def _show(self, layer: int, length: int) -> None:
+        keys, values = self._buffers[layer]
+        self.layers[layer] = (keys[:, :, :length], values[:, :, :length])
+
+    def _grown(self, old: Tensor, length: int) -> Tensor:
+        """A buffer for that many tokens and some more, which begins with the old ones."""
+        buffer = old.new_empty(*old.shape[:2], length + self._ROOM, old.shape[3])
+        buffer[:, :, : old.shape[2]] = old
+        return buffer
 
 
 class Linear(nn.Linear):

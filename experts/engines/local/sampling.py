@@ -20,6 +20,7 @@ class Sampler:
         self._first = request.first_token_ids
         self._allowed = request.allowed_token_ids
         self._at_first = True
+        self.bias = request.logit_bias
         self._generator: torch.Generator | None = None
         if request.sampling.temperature > 0:
             self._generator = torch.Generator()
@@ -33,23 +34,24 @@ class Sampler:
         """The tokens that the next one must be among; None for all."""
         return self._first if self._at_first and self._first is not None else self._allowed
 
-    def draw(self, logprobs: Tensor, best: int) -> Draw:
+    def draw(self, logprobs: Tensor, scores: Tensor, best: int) -> Draw:
         """The next token.
 
         Args:
             logprobs: float32 [vocabulary], normalised over ``choices``, which alone are finite.
-            best: the index of the greatest.
+            scores: the same with the request's biases, by which it is chosen.
+            best: the index of the greatest score.
         """
-        index = best if self._generator is None else self._random(logprobs)
+        index = best if self._generator is None else self._random(scores)
         first = None
         if self._at_first and self._first is not None:
             first = dict(zip(self._first, logprobs[list(self._first)].tolist(), strict=True))
         self._at_first = False
         return Draw(TokenId(index), float(logprobs[index]), self._best(logprobs) if self._top else None, first)
 
-    def _random(self, logprobs: Tensor) -> int:
+    def _random(self, scores: Tensor) -> int:
         """Inverse of the cumulated distribution at a uniform random number, over the nucleus of ``top_p``."""
-        scaled = logprobs.cpu().double() / self._sampling.temperature
+        scaled = scores.cpu().double() / self._sampling.temperature
         weights = (scaled - scaled.max()).exp()
         order = None
         if self._sampling.top_p < 1:
@@ -80,4 +82,17 @@ def draw(logits: Tensor, samplers: Sequence[Sampler]) -> list[Draw]:
             kept = torch.full_like(logprobs[row], -torch.inf)
             kept[index] = logprobs[row, index]
             logprobs[row] = kept.log_softmax(-1)
-    return [s.draw(row, best) for s, row, best in zip(samplers, logprobs, logprobs.argmax(-1).tolist(), strict=True)]
+    scores = _biased(logprobs, samplers)
+    best = scores.argmax(-1).tolist()
+    return [s.draw(*row) for s, *row in zip(samplers, logprobs, scores, best, strict=True)]
+
+
+def _biased(logprobs: Tensor, samplers: Sequence[Sampler]) -> Tensor:
+    """The log-probabilities with the biases of those requests that have any."""
+    if not any(sampler.bias for sampler in samplers):
+        return logprobs
+    scores = logprobs.clone()
+    for row, sampler in enumerate(samplers):
+        if sampler.bias:
+            scores[row, list(sampler.bias)] += torch.tensor(list(sampler.bias.values()), device=scores.device)
+    return scores

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from experts.engines.prompt import PromptTokenizer
+from experts.engines.requests import TokenId
 from experts.errors import RequestError
 
 if TYPE_CHECKING:
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
 
 
 @torch.no_grad()
-def extend_vocabulary(model: Any, tokenizer: PromptTokenizer, rows: Mapping[str, NDArray[float32]]) -> None:
+def extend_vocabulary(
+    model: Any, tokenizer: PromptTokenizer, rows: Mapping[str, NDArray[float32]],
+    like: Mapping[str, Sequence[TokenId]] | None = None,
+) -> None:  # fmt: skip
     """Gives special tokens the output rows, each [width]; tokens that are new join the tokenizer.
 
-    New tokens enter the model as the mean of its input embeddings. Output and input embeddings that were tied are
+    New tokens enter the model as the mean of its input embeddings, or of those of the tokens that they are ``like``. Output and input embeddings that were tied are
     untied, so that the input embeddings stay as they are.
 
     Raises:
@@ -38,11 +42,12 @@ def extend_vocabulary(model: Any, tokenizer: PromptTokenizer, rows: Mapping[str,
     embedding = model.get_input_embeddings()
     mean = embedding.weight.mean(dim=0)
     size = max(head.out_features, len(tokenizer), *(number + 1 for number in ids.values() if number is not None))
-    new_ids = [ids[token] for token in new]
+    entering = {token: embedding.weight[list((like or {}).get(token, ()))] for token in new}
 
     # A copy even where nothing grows: it unties the two.
     inputs = _grown(embedding.weight, size)
-    inputs[new_ids] = mean
+    for token, similar in entering.items():
+        inputs[ids[token]] = similar.mean(dim=0) if len(similar) else mean
     outputs = _grown(head.weight, size)
     for token, row in rows.items():
         outputs[ids[token]] = torch.from_numpy(row).to(outputs)

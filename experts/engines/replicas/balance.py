@@ -17,12 +17,15 @@ _SPARE = 0.25
 
 
 def affinity_key(request: GenerateRequest) -> bytes:
-    """Equal for prompts that begin alike, and for every turn of one dialogue.
+    """Equal for prompts that begin alike, for every turn of one dialogue, and for the requests of one session.
 
     Of ids the first 128 count. Of messages the system's and the user's first do, 512 characters of each: they stay
     when the dialogue goes on, and need not be tokenised here.
     """
     digest = blake2b((request.adapter or "").encode(), digest_size=16)
+    if request.session is not None:
+        digest.update(request.session.name.encode())
+        return digest.digest()
     if request.prompt_ids is not None:
         digest.update(array("q", request.prompt_ids[:_PREFIX_TOKENS]).tobytes())
         return digest.digest()

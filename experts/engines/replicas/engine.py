@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
 
+    from experts.moe.activations import Activations
     from experts.moe.mask import ExpertMask
     from experts.moe.shape import MoeShape
 
@@ -79,8 +80,8 @@ class ReplicatedEngine:
     def encode(self, text: str) -> tuple[TokenId, ...]:
         return self._first.encode(text)
 
-    def decode(self, token_ids: Sequence[TokenId]) -> str:
-        return self._first.decode(token_ids)
+    def decode(self, token_ids: Sequence[TokenId], *, plain: bool = False) -> str:
+        return self._first.decode(token_ids, plain=plain)
 
     def render(self, request: GenerateRequest) -> tuple[TokenId, ...]:
         return self._first.render(request)
@@ -115,9 +116,11 @@ class ReplicatedEngine:
         deadline = min((request.deadline for request in requests if request.deadline is not None), default=None)
         return await self._call(None, deadline, lambda engine: engine.hidden_states(requests))
 
-    async def extend_vocabulary(self, rows: Mapping[str, NDArray[float32]]) -> None:
+    async def extend_vocabulary(
+        self, rows: Mapping[str, NDArray[float32]], like: Mapping[str, Sequence[TokenId]] | None = None
+    ) -> None:
         for replica in self._replicas:
-            await replica.engine.extend_vocabulary(rows)
+            await replica.engine.extend_vocabulary(rows, like)
 
     async def moe_shape(self) -> MoeShape:
         return await self._first.moe_shape()
@@ -125,6 +128,10 @@ class ReplicatedEngine:
     async def set_masks(self, masks: Mapping[str, ExpertMask]) -> None:
         for replica in self._replicas:
             await replica.engine.set_masks(masks)
+
+    async def activations(self, requests: Sequence[GenerateRequest]) -> list[Activations]:
+        deadline = min((request.deadline for request in requests if request.deadline is not None), default=None)
+        return await self._call(None, deadline, lambda engine: engine.activations(requests))
 
     async def drain(self, seconds: float) -> int:
         """Takes no new requests and waits for those it has, the waiting ones too, but no longer than ``seconds``.

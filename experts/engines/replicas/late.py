@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,10 @@ from experts.errors import EngineUnavailable
 if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
+
+    from experts.moe.activations import Activations
+    from experts.moe.mask import ExpertMask
+    from experts.moe.shape import MoeShape
 
 
 class LateEngine(PartialEngine):
@@ -33,6 +37,7 @@ class LateEngine(PartialEngine):
         self._like = like
         self._connecting: asyncio.Task[Engine] | None = None
         self._engine: Engine | None = None
+        self._masks: dict[str, ExpertMask] = {}
 
     @property
     def info(self) -> EngineInfo:
@@ -48,8 +53,8 @@ class LateEngine(PartialEngine):
     def encode(self, text: str) -> tuple[TokenId, ...]:
         return self._like.encode(text)
 
-    def decode(self, token_ids: Sequence[TokenId]) -> str:
-        return self._like.decode(token_ids)
+    def decode(self, token_ids: Sequence[TokenId], *, plain: bool = False) -> str:
+        return self._like.decode(token_ids, plain=plain)
 
     def render(self, request: GenerateRequest) -> tuple[TokenId, ...]:
         return self._like.render(request)
@@ -66,7 +71,10 @@ class LateEngine(PartialEngine):
             if not self._connecting.done():
                 return False
             task, self._connecting = self._connecting, None
-            self._engine = task.result()
+            engine = task.result()
+            if self._masks:
+                await engine.set_masks(self._masks)
+            self._engine = engine
         return not isinstance(self._engine, Probe) or await self._engine.healthy()
 
     async def generate(self, request: GenerateRequest) -> Generation:
@@ -82,6 +90,17 @@ class LateEngine(PartialEngine):
 
     async def hidden_states(self, requests: Sequence[GenerateRequest]) -> NDArray[float32]:
         return await self._there().hidden_states(requests)
+
+    async def moe_shape(self) -> MoeShape:
+        return await self._like.moe_shape()
+
+    async def set_masks(self, masks: Mapping[str, ExpertMask]) -> None:
+        """Until it is there, the replica says whether they fit."""
+        await (self._engine or self._like).set_masks(masks)
+        self._masks = dict(masks)
+
+    async def activations(self, requests: Sequence[GenerateRequest]) -> list[Activations]:
+        return await self._there().activations(requests)
 
     async def close(self) -> None:
         if self._connecting:

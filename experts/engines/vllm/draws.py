@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from experts.engines.answer import Draw
 from experts.engines.requests import GenerateRequest, Generation, TokenId
+from experts.engines.vllm.deferring import Deferring
 from experts.engines.vllm.rescoring import known, rescored
 from experts.engines.vllm.transport import Transport
 from experts.engines.vllm.wire import Choice, Completion, CompletionCall
@@ -35,6 +36,9 @@ class Drawing:
         end_ids: tokens after which the server need not go on.
         limit: tokens that fit, at most.
         vocabulary_size: number of tokens.
+        arguments: what tokengraph's plugin in the server reads.
+        deferring: ends the draws with the defer token where the server leaves the next one to another model.
+        session: what names the session to the server that the request continues.
     """
 
     def __init__(
@@ -46,6 +50,9 @@ class Drawing:
         end_ids: Sequence[TokenId],
         limit: int,
         vocabulary_size: int,
+        arguments: Mapping[str, str | int | float] | None = None,
+        deferring: Deferring | None = None,
+        session: Mapping[str, str | int | float] | None = None,
     ) -> None:
         for name in ("first_token_ids", "allowed_token_ids"):
             if (count := len(set(getattr(request, name) or ()))) > _MOST_ALLOWED:
@@ -61,6 +68,9 @@ class Drawing:
         self._limit = limit
         self._alternatives = min(request.top_logprobs, vocabulary_size)
         self._drawn: tuple[TokenId, ...] = ()
+        self._arguments = dict(arguments or {})
+        self._deferring = deferring
+        self._session = dict(session or {})
 
     async def draws(self, *, streamed: bool) -> AsyncGenerator[Draw, None]:
         """The draws, until the server ends. Closing the iterator stops the server.
@@ -93,7 +103,7 @@ class Drawing:
         return await rescored(generation, self._alternatives, again)
 
     async def _go_on(self, allowed: tuple[TokenId, ...], streamed: bool) -> AsyncGenerator[Choice, None]:
-        call = self._call(allowed, named=allowed, stream=streamed)
+        call = self._call(allowed, named=allowed, stream=streamed, vllm_xargs=self._deciding())
         deadline = self._request.deadline
         if streamed:
             async with aclosing(self._transport.stream(COMPLETIONS, call, Completion, deadline=deadline)) as events:
@@ -107,12 +117,14 @@ class Drawing:
         """One token among many: as many requests as it takes to have the log-probabilities of all."""
         parts = [choices[start : start + _MOST_NAMED] for start in range(0, len(choices), _MOST_NAMED)]
         calls = [self._call(choices, named=part, max_tokens=1) for part in parts]
+        calls[0] = calls[0].model_copy(update={"vllm_xargs": self._deciding()})
         # The prompt is read once: the others find it in the prefix cache.
         drawn = await self._once(calls[0])
         found = [drawn, *await asyncio.gather(*map(self._once, calls[1:]))]
+        if self._is_defer(token := _token(drawn, 0)):
+            return Draw(token, 0.0)
         logprobs = {token: value for choice in found for token, value in _reported(choice, 0).items()}
         normal = _normalised({token: logprobs[token] for token in choices})
-        token = _token(drawn, 0)
         self._drawn += (token,)
         first = None
         if report:
@@ -121,6 +133,8 @@ class Drawing:
 
     def _draw(self, choice: Choice, position: int, allowed: tuple[TokenId, ...]) -> Draw:
         token = _token(choice, position)
+        if self._is_defer(token):
+            return Draw(token, 0.0)
         reported = _reported(choice, position)
         if allowed:
             reported = _normalised({token: reported[token] for token in allowed})
@@ -147,10 +161,20 @@ class Drawing:
             "seed": seed,
             "stop_token_ids": self._stops,
             "allowed_token_ids": allowed or None,
+            "logit_bias": dict(request.logit_bias) or None,
             "logprobs": len(named) or request.top_logprobs,
             "logprob_token_ids": named or None,
+            "vllm_xargs": self._arguments or None,
         }
         return CompletionCall(model=self._model, **(settings | changes))
+
+    def _deciding(self) -> dict[str, str | int | float] | None:
+        """The plugin's arguments of a call that decides about tokens; others only look at log-probabilities."""
+        deferring = {} if self._deferring is None else self._deferring.arguments(len(self._drawn))
+        return self._arguments | self._session | deferring or None
+
+    def _is_defer(self, token: TokenId) -> bool:
+        return self._deferring is not None and token == self._deferring.token
 
     async def _once(self, call: CompletionCall) -> Choice:
         answer = await self._transport.post(COMPLETIONS, call, Completion, deadline=self._request.deadline)

@@ -19,7 +19,7 @@ from httpx_aiohttp import AiohttpTransport
 from pydantic import BaseModel, ValidationError
 
 from experts.engines.checks import deadline_exceeded
-from experts.engines.vllm.wire import FaultBody
+from experts.engines.vllm.wire import MASK_ARGUMENT, Fault, FaultBody
 from experts.errors import EngineError, EngineOverloaded, EngineUnavailable, RequestError
 
 _EXTENSIONS = {"timeout": {"connect": 5.0}}  # seconds; answers take as long as they take
@@ -27,11 +27,17 @@ _HEALTH_SECONDS = 2.0
 # vLLM closes a connection that was idle for five seconds. Reusing one at that moment would fail.
 _KEEP_ALIVE_SECONDS = 3.0
 _RETRY_SECONDS = 1.0
+PLUGIN = "/v1/tokengraph"  # where the routes of tokengraph's plugin are
+_ADMIN_HEADER = "x-tokengraph-admin"
 _EVENT = "data: "
 _LAST_EVENT = "[DONE]"
 
 R = TypeVar("R", bound=BaseModel)
 T = TypeVar("T")
+
+
+class UnknownMaskError(RequestError):
+    """The server does not have the mask that a request names: it has started again, or needed room for others."""
 
 
 class Transport:
@@ -42,6 +48,7 @@ class Transport:
     Args:
         url: of the server, with or without the final ``/v1``.
         api_key: sent with every request.
+        admin_token: sent with requests to the routes of tokengraph's plugin.
 
     Raises:
         EngineUnavailable: the server cannot be reached, breaks off, or reports a failure of its own.
@@ -51,18 +58,30 @@ class Transport:
         DeadlineExceeded: the deadline has passed; the connection was closed, so that the server stops.
     """
 
-    def __init__(self, url: str, api_key: str | None = None) -> None:
+    def __init__(self, url: str, api_key: str | None = None, admin_token: str | None = None) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
         self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+        self._admin = {} if admin_token is None else {_ADMIN_HEADER: admin_token}
         self._urls: dict[str, httpx.URL] = {}
         self._transports: WeakKeyDictionary[asyncio.AbstractEventLoop, AiohttpTransport] = WeakKeyDictionary()
         self._closed = False
 
     async def get(self, path: str, answer: type[R]) -> R:
-        return self._parsed(await self._wait(self._whole("GET", path)), answer)
+        return self.parsed(await self._wait(self._whole("GET", path)), answer)
 
     async def post(self, path: str, call: BaseModel, answer: type[R], *, deadline: float | None = None) -> R:
-        return self._parsed(await self._wait(self._whole("POST", path, call), deadline), answer)
+        return self.parsed(await self._wait(self._whole("POST", path, call), deadline), answer)
+
+    async def ask(self, path: str) -> httpx.Response:
+        """The whole response to a GET, whatever its status."""
+        return await self._wait(self._whole("GET", path))
+
+    async def put(self, path: str, call: BaseModel | None = None) -> None:
+        """Puts what needs no answer."""
+        self._checked(await self._wait(self._whole("PUT", path, call)))
+
+    async def delete(self, path: str, answer: type[R]) -> R:
+        return self.parsed(await self._wait(self._whole("DELETE", path)), answer)
 
     async def stream(
         self, path: str, call: BaseModel, answer: type[R], *, deadline: float | None = None
@@ -107,8 +126,11 @@ class Transport:
 
     async def _send(self, method: str, path: str, call: BaseModel | None) -> httpx.Response:
         """The response as soon as its head is there."""
-        url = self._urls.get(path) or self._urls.setdefault(path, httpx.URL(self.url + path))
-        headers, content = self._headers, None
+        url, headers, content = self._urls.get(path), self._headers, None
+        if path.startswith(PLUGIN):  # these paths have names in them: there are many
+            url, headers = httpx.URL(self.url + path), headers | self._admin
+        elif url is None:
+            url = self._urls[path] = httpx.URL(self.url + path)
         if call is not None:
             headers = headers | {"Content-Type": "application/json"}
             content = call.model_dump_json(exclude_none=True).encode()
@@ -132,11 +154,15 @@ class Transport:
                 "Start it, or correct the url"
             ) from error
 
-    def _parsed(self, response: httpx.Response, answer: type[R]) -> R:
+    def _checked(self, response: httpx.Response) -> httpx.Response:
         if response.is_error:
             raise self._fault(response)
+        return response
+
+    def parsed(self, response: httpx.Response, answer: type[R]) -> R:
+        """The answer in a response that may also report an error."""
         try:
-            return answer.model_validate_json(response.content)
+            return answer.model_validate_json(self._checked(response).content)
         except ValidationError as error:
             raise self._strange(response.text) from error
 
@@ -148,23 +174,25 @@ class Transport:
                 fault = FaultBody.model_validate_json(event).error
             except ValidationError:
                 raise self._strange(event) from error
-        raise self._error(fault.code or 500, fault.message, None)
+        raise self._error(fault.code or 500, fault, None)
 
     def _fault(self, response: httpx.Response) -> EngineError:
         try:
-            message = FaultBody.model_validate_json(response.content).error.message
+            fault = FaultBody.model_validate_json(response.content).error
         except ValidationError:
-            message = response.text[:300] or response.reason_phrase
-        return self._error(response.status_code, message, response.headers.get("retry-after"))
+            fault = Fault(message=response.text[:300] or response.reason_phrase)
+        return self._error(response.status_code, fault, response.headers.get("retry-after"))
 
-    def _error(self, status: int, message: str, retry_after: str | None) -> EngineError:
-        found = f"{self.url} answered {status}: {message}"
+    def _error(self, status: int, fault: Fault, retry_after: str | None) -> EngineError:
+        found = f"{self.url} answered {status}: {fault.message}"
         match status:
+            case 400 if fault.param == MASK_ARGUMENT:
+                return UnknownMaskError(f"expected a mask of experts that the server has, found: {found}. Set it again")
             case 400 | 413 | 422:
                 return RequestError(f"expected a request that the server accepts, found: {found}. Correct the request")
             case 401 | 403:
                 return EngineError(f"expected the server's key, found that {found}. Correct api_key in the spec")
-            case 429:
+            case 409 | 429:  # 409: the plugin has no room for another mask
                 return EngineOverloaded(
                     f"expected room for a request, found: {found}. Try later", _seconds(retry_after)
                 )

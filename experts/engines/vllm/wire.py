@@ -7,6 +7,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+# What tokengraph's plugin reads of ``vllm_xargs``.
+MASK_ARGUMENT, SCAN_ARGUMENT = "expert_mask", "expert_scan"
+THRESHOLD_ARGUMENT, AFTER_ARGUMENT, CRITICALITY_ARGUMENT = "defer_threshold", "defer_after", "criticality"
+SESSION_ARGUMENT = "session"
+NO_MASK = "none"  # the mask that is none, also where a server has one for everybody
 _PREFIX = "token_id:"
 
 
@@ -39,11 +44,13 @@ class CompletionCall(_Sent):
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = True
     allowed_token_ids: tuple[int, ...] | None = None
+    logit_bias: dict[int, float] | None = None
     logprobs: int = 0
     logprob_token_ids: tuple[int, ...] | None = None
     stream: bool = False
     return_token_ids: bool = True
     return_tokens_as_token_ids: bool = True
+    vllm_xargs: dict[str, str | int | float] | None = None
 
 
 class EmbeddingCall(_Sent):
@@ -113,10 +120,11 @@ class ModelList(_Read):
 
 
 class Fault(_Read):
-    """What went wrong: ``code`` is the HTTP status."""
+    """What went wrong: ``code`` is the HTTP status, ``param`` what was wrong in the request."""
 
     message: str
     code: int | None = None
+    param: str | None = None
 
 
 class FaultBody(_Read):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from experts.engines.base import Capability, Engine, require
-from experts.engines.requests import Chunk, GenerateRequest, Generation, Message, Sampling
+from experts.engines.requests import NEVER, Chunk, Defer, GenerateRequest, Generation, Message, Sampling, Session
 from experts.errors import CapabilityError, DeadlineExceeded, RequestError
 
 ASK = GenerateRequest(
@@ -175,6 +175,15 @@ class EngineConformance:
         assert len(answer.token_ids) == ASK.max_tokens
 
     @pytest.mark.asyncio
+    async def test_a_banned_token_is_not_chosen(self, engine: Engine) -> None:
+        skip_without(engine, Capability.ALLOWED_TOKENS)
+        greedy = replace(ASK, sampling=Sampling())
+        banned = (await engine.generate(greedy)).token_ids[0]
+        answer = await engine.generate(replace(greedy, logit_bias={banned: NEVER}))
+        assert banned not in answer.token_ids
+        assert len(answer.token_ids) == ASK.max_tokens
+
+    @pytest.mark.asyncio
     async def test_top_logprobs(self, engine: Engine) -> None:
         skip_without(engine, Capability.LOGPROBS)
         answer = await engine.generate(replace(ASK, top_logprobs=3, sampling=Sampling()))
@@ -185,6 +194,74 @@ class EngineConformance:
             assert list(top.values()) == sorted(top.values(), reverse=True)
 
     @pytest.mark.asyncio
+    async def test_nothing_is_deferred_above_all_scores(self, engine: Engine) -> None:
+        skip_without(engine, Capability.DEFER)
+        whole = await engine.generate(ASK)
+        assert whole.criticality == ()
+        scored = await engine.generate(replace(ASK, defer=Defer(1.1), criticality=True))
+        assert len(scored.criticality) == len(scored.token_ids)
+        assert all(0 <= score <= 1 for score in scored.criticality)
+        assert_same(replace(scored, criticality=()), whole)
+        assert_same(await engine.generate(replace(ASK, criticality=True)), scored)
+
+    @pytest.mark.asyncio
+    async def test_ends_before_the_first_token_that_is_left(self, engine: Engine) -> None:
+        skip_without(engine, Capability.DEFER)
+        greedy = replace(ASK, sampling=Sampling(), criticality=True)
+        whole = await engine.generate(greedy)
+        threshold = max(whole.criticality[3:])
+        for after in (0, 2, len(whole.token_ids)):
+            places = [i for i, score in enumerate(whole.criticality) if i >= after and score >= threshold - 1e-4]
+            request = replace(greedy, defer=Defer(threshold - 1e-4, after=after))
+            left = await engine.generate(request)
+            end = (places or [len(whole.token_ids)])[0]
+            assert left.token_ids == whole.token_ids[:end]
+            assert left.logprobs == pytest.approx(whole.logprobs[:end], abs=1e-4)
+            assert left.criticality == pytest.approx(whole.criticality[: end + 1], abs=1e-4)
+            assert (left.finish_reason, left.stop_reason) == (("defer", None) if places else ("length", None))
+            assert whole.text.startswith(left.text)
+            assert_same(await engine.generate(replace(request, criticality=False)), replace(left, criticality=()), 1e-4)
+            if Capability.STREAM in engine.capabilities:
+                chunks = await chunks_of(engine, request)
+                assert tuple(token for chunk in chunks for token in chunk.token_ids) == left.token_ids
+                assert "".join(chunk.text for chunk in chunks) == left.text
+
+    @pytest.mark.asyncio
+    async def test_the_very_first_token_can_be_left(self, engine: Engine) -> None:
+        skip_without(engine, Capability.DEFER)
+        left = await engine.generate(replace(ASK, defer=Defer(0.0), criticality=True))
+        assert (left.token_ids, left.text, left.logprobs, left.finish_reason) == ((), "", (), "defer")
+        assert len(left.criticality) == 1
+
+    @pytest.mark.asyncio
+    async def test_a_session_goes_on_where_it_was(self, engine: Engine) -> None:
+        """Whatever the engine keeps between two requests, the second one's answer is that of a fresh request."""
+        session, prompt, greedy = Session(), engine.render(ASK), replace(ASK, messages=(), sampling=Sampling())
+        whole = await engine.generate(replace(greedy, prompt_ids=prompt))
+        first = await engine.generate(replace(greedy, prompt_ids=prompt, max_tokens=5, session=session))
+        assert first.token_ids == whole.token_ids[:5]
+        onward = replace(greedy, prompt_ids=prompt + first.token_ids, max_tokens=7)
+        rest = await engine.generate(replace(onward, session=session))
+        assert_same(rest, await engine.generate(onward), 1e-4)
+        other = replace(onward, prompt_ids=prompt + engine.encode("something else"))
+        assert_same(await engine.generate(replace(other, session=session)), await engine.generate(other), 1e-4)
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("change", [{"defer": Defer(0.5)}, {"criticality": True}])
+    async def test_deferring_needs_a_token_router(self, engine: Engine, change: dict[str, object]) -> None:
+        if Capability.DEFER in engine.capabilities:
+            pytest.skip("it has one")
+        with pytest.raises(CapabilityError, match=r"defer.*token_router"):
+            await engine.generate(replace(ASK, **change))  # type: ignore[arg-type]
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize(("defer", "named"), [(Defer(-0.1), "threshold"), (Defer(math.nan), "threshold"),
+                                                  (Defer(math.inf), "threshold"), (Defer(0.5, after=-1), "after")])  # fmt: skip
+    async def test_wrong_deferring_is_refused(self, engine: Engine, defer: Defer, named: str) -> None:
+        with pytest.raises(RequestError, match=named):
+            await engine.generate(replace(ASK, defer=defer))
+
+    @pytest.mark.asyncio
     @pytest.mark.parametrize(
         ("change", "named"),
         [
@@ -192,6 +269,8 @@ class EngineConformance:
             ({"prompt_ids": (1,)}, "both"),
             ({"max_tokens": 0}, "max_tokens"),
             ({"top_logprobs": -1}, "top_logprobs"),
+            ({"logit_bias": {1: 101.0}}, "logit_bias"),
+            ({"logit_bias": {10**9: 1.0}}, "logit_bias"),
             ({"sampling": Sampling(temperature=-1.0)}, "temperature"),
             ({"sampling": Sampling(top_p=0.0)}, "top_p"),
             ({"first_token_ids": ()}, "first_token_ids"),

@@ -57,6 +57,16 @@ def test_restrictions_renormalise() -> None:
     assert second.top == pytest.approx({1: math.log(2 / 3), 2: math.log(1 / 3)})
 
 
+def test_biases_choose_but_logprobs_stay_the_models() -> None:
+    one, other = draw(
+        LOGITS.expand(2, -1), [Sampler(GenerateRequest(logit_bias={TokenId(3): 5.0})), Sampler(GenerateRequest())]
+    )
+    assert (one.token, other.token) == (3, 0)
+    assert one.logprob == pytest.approx(math.log(0.05))
+    found = shares(drawn(3000, sampling=Sampling(1.0, seed=0), logit_bias={TokenId(0): -100.0}))
+    assert found == pytest.approx((0, 0.6, 0.3, 0.1), abs=0.03)
+
+
 def test_rows_do_not_disturb_each_other() -> None:
     requests = [GenerateRequest(sampling=Sampling(1.0, seed=s)) for s in range(4)]
     alone = [[draw(LOGITS, [sampler])[0].token for _ in range(5)] for sampler in map(Sampler, requests)]

@@ -68,6 +68,23 @@ async def test_hidden_states_have_the_masks_of_their_requests(engine: LocalEngin
     assert np.abs(together[1] - together[3]).max() > 1e-2
 
 
+async def test_activations_of_prompts_under_their_masks(folder: Path) -> None:
+    """In the order of the requests, whatever runs together."""
+    engine = await create_engine(LocalWorker(model=str(folder), max_batch=3))
+    await engine.set_masks(masks(engine.info.fingerprint))
+    names = [None, "off", "dropped", None, "forced", "biased", "off"]
+    asked = [ask(row, name) for row, name in enumerate(names)]
+    found = await engine.activations(asked)
+    for request, one in zip(asked, found, strict=True):
+        (alone,) = await engine.activations([request])
+        assert one.tokens == alone.tokens == len(engine.render(request))
+        np.testing.assert_array_equal(one.counts, alone.counts)
+        np.testing.assert_allclose(one.weights, alone.weights, atol=1e-4)
+    assert found[1].counts[1][[0, 5, 9, 14]].sum() == 0, "what is off is not chosen"
+    assert found[4].counts[1][6] == found[4].tokens, "what is forced always is"
+    await engine.close()
+
+
 async def test_clearing_all_masks_is_bitwise_as_before(folder: Path) -> None:
     engine = await create_engine(LocalWorker(model=str(folder)))
     before = await engine.generate(ask(0, None))
@@ -130,6 +147,8 @@ async def test_engines_without_experts_refuse_masks(tmp_path: Path) -> None:
             await engine.set_masks({"m": ExpertMask(name="m", fingerprint=engine.info.fingerprint)})
         with pytest.raises(CapabilityError, match="expert_masks"):
             await engine.moe_shape()
+        with pytest.raises(CapabilityError, match="expert_masks"):
+            await engine.activations([ask(0, None)])
         with pytest.raises(RequestError, match="expert masks"):
             await engine.generate(ask(0, "m"))
         await engine.close()

@@ -15,6 +15,7 @@ from experts.moe.collect import scan_prompts
 from experts.moe.mask import ExpertMask
 from experts.moe.scan import Scan
 from experts.moe.score import contrast, risk_difference
+from experts.moe.shape import LayerShape, MoeShape
 from tests.experts.moe.models import ARCHITECTURES, EXPERTS, TOP_K, mixture, prompts
 from tests.experts.moe.reference import replaced
 
@@ -49,14 +50,18 @@ def activations(seed: int, tokens: int) -> Activations:
 
 
 def scan(*found: tuple[str, int, int], fingerprint: str = "f") -> Scan:
-    return Scan.of(fingerprint, (1, 2), [(name, activations(seed, tokens)) for name, seed, tokens in found])
+    layers = dict.fromkeys((1, 2), LayerShape(experts=EXPERTS, top_k=TOP_K))
+    return Scan.of(
+        MoeShape(fingerprint=fingerprint, layers=layers),
+        [(name, activations(seed, tokens)) for name, seed, tokens in found],
+    )
 
 
 A, B, C, D = ("b", 0, 3), ("a", 1, 5), ("b", 2, 7), ("c", 3, 2)
 
 
 def assert_equal(one: Scan, other: Scan) -> None:
-    for field in ("fingerprint", "layers", "classes", "prompts", "tokens"):
+    for field in ("shape", "layers", "classes", "prompts", "tokens"):
         assert getattr(one, field) == getattr(other, field)
     assert_array_equal(one.counts, other.counts)
     assert_allclose(one.weights, other.weights, rtol=1e-12)

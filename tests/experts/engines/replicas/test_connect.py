@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from experts.engines.replicas.circuit import State
 from experts.engines.replicas.connect import connect
 from experts.engines.replicas.options import ReplicaOptions
 from experts.errors import EngineError, EngineUnavailable
+from experts.moe.mask import ExpertMask
 from tests.experts.engines.replicas.switchable import ANSWER, SwitchableEngine, ask
 
 FAST = ReplicaOptions(pause=0.001, probe_every=0.01, check_every=0.02, probe_timeout=0.05)
@@ -109,3 +110,30 @@ async def test_worker_without_a_server(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("TOKENGRAPH_STATE", str(tmp_path))
     with pytest.raises(EngineUnavailable, match="tokengraph workers up"):
         await create_engine(VllmWorker(engine="vllm", model="m"))
+
+
+class MaskedEngine(SwitchableEngine):
+    """Keeps masks, and asks no model whether they fit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.masks: dict[str, ExpertMask] = {}
+
+    async def set_masks(self, masks: Mapping[str, ExpertMask]) -> None:
+        self.masks = dict(masks)
+
+
+@pytest.mark.parametrize("late", [0, 1])
+async def test_masks_reach_one_that_joins_later(late: int) -> None:
+    there, missing = Server(MaskedEngine()), Server()
+    engine = await connect(servers(*((missing, there) if late == 0 else (there, missing))), FAST)
+    masks = {"m": ExpertMask(name="m", fingerprint="f")}
+    await engine.set_masks(masks)
+    missing.engine = joined = MaskedEngine()
+    await engine.generate(ask())
+    await until(lambda: joined.masks == masks)
+    assert isinstance(there.engine, MaskedEngine) and there.engine.masks == masks
+    await until(lambda: engine.snapshot().replicas[late].state is State.CLOSED)
+    await engine.set_masks({})
+    assert joined.masks == there.engine.masks == {}
+    await engine.close()

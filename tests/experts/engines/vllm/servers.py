@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 
 KEY = "a key of the tests"
+ADMIN = "an admin token of the tests"
 SETTINGS = (
     "--host", "127.0.0.1", "--api-key", KEY, "--dtype", "float32", "--enforce-eager", "--max-num-seqs", "16",
     "--block-size", "32", "--kv-cache-memory-bytes", str(64 << 20), "--distributed-executor-backend", "uni",
@@ -23,6 +24,8 @@ _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "OMP_NUM_THREADS": "1",
+    "VLLM_PLUGINS": "tokengraph",  # it does nothing but in servers that are started with its loader
+    "TOKENGRAPH_ADMIN_TOKEN": ADMIN,
     "TORCHDYNAMO_DISABLE": "1",  # compiling takes longer than all that these models compute
 }
 _SECONDS = 120
@@ -53,6 +56,10 @@ class Servers:
         """Servers of several models, side by side; their base URLs."""
         self.stop()
         return [self._start(model) for model in models]
+
+    def start_beside(self, model: Path, *arguments: str) -> str:
+        """A server beside those that run; its base URL."""
+        return self._start(model, *arguments)
 
     def stop(self) -> None:
         leaders, self._running = self._running, []
