@@ -42,7 +42,7 @@ def train(graph: Path | None, data: Path, out: Path, options: TrainingOptions, *
     """Trains the functional tokens of a router node, with a progress bar, and shows the report."""
     path = graph_path(graph)
     spec = load_spec(path)
-    with bar("training", total=1.0) as (progress, task), _interruptible():
+    with bar("training", total=1.0) as (progress, task), interruptible():
 
         def show(now: Progress) -> None:
             progress.update(task, description=now.stage, completed=now.done)
@@ -62,7 +62,7 @@ def train(graph: Path | None, data: Path, out: Path, options: TrainingOptions, *
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Ctrl-C ends the process at once: training runs in threads that would otherwise be waited for."""
     if current_thread() is not main_thread():
         yield
