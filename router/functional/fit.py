@@ -5,6 +5,8 @@ prior ("Re-Initialization Token Learning" adds ``0.01 * ||W - W0||``; here lambd
 prior itself, lambda = infinity, included). The lambda with the least loss is taken if the prior's loss is more than
 one standard error above it (after the rule of Breiman et al., "Classification and Regression Trees"). So a few labels
 do no harm: they move the rows only if the rows then predict labels that were left out clearly better.
+
+Rows that join a vocabulary (tool tokens) compete with it too: the vocabulary is one more outcome, whose logit is given.
 """
 
 from __future__ import annotations
@@ -77,6 +79,8 @@ def fit_rows(
     prior: Rows,
     *,
     asides: Asides | None = None,
+    rest: NDArray[np.float32] | None = None,
+    groups: NDArray[np.integer] | None = None,
     lambdas: Sequence[float] = LAMBDAS,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
@@ -85,9 +89,12 @@ def fit_rows(
 
     Args:
         features: h, float32 [m, d].
-        labels: row numbers [m].
+        labels: row numbers [m]; the number of rows stands for ``rest``.
         prior: E0 and b0, already on the scale of logits that suits the features.
         asides: more rows to learn from.
+        rest: for each row of the data the logit of all that is none of the rows, float32 [m]; not together with asides.
+            Logits then have it as their last column.
+        groups: rows of one number share a fold [m]: they give each other away.
         lambdas: candidates, strongest first; one is taken as it is. With fewer than ten labels it is the first.
         seed: of the folds.
         progress: told the share done.
@@ -95,7 +102,7 @@ def fit_rows(
     import numpy as np
 
     labels = np.asarray(labels, np.int64)
-    folds = _folds(labels, seed)
+    folds = _folds(labels, seed) if groups is None else _folds_of_groups(groups, seed)
     count = int(folds.max()) + 1 if len(folds) else 0
     inputs, targets, fold_of = features, labels, folds
     if asides is not None:
@@ -103,18 +110,21 @@ def fit_rows(
         targets = np.concatenate([labels, asides.labels])
         fold_of = np.concatenate([folds, np.append(folds, -1)[asides.of]])
     weights = np.where(np.arange(len(targets)) < len(labels), 1.0, _ASIDE_WEIGHT).astype(np.float32)
-    held_out = {strength: np.empty((len(labels), len(prior.bias)), np.float32) for strength in lambdas}
+    others = np.empty((len(targets), 0), np.float32) if rest is None else rest[:, None]
+    shape = (len(labels), len(prior.bias) + others.shape[1])
+    held_out = {strength: np.empty(shape, np.float32) for strength in lambdas}
     for fold in range(count):
         inside, outside = fold_of != fold, folds == fold
-        learnt = inputs[inside], targets[inside], weights[inside]
+        learnt = inputs[inside], targets[inside], weights[inside], others[inside]
         rows = prior
         for strength in lambdas:
             rows = _descend(*learnt, prior, strength, start=rows)
-            held_out[strength][outside] = rows.logits(features[outside])
+            unseen = features[outside], others[: len(labels)][outside]
+            held_out[strength][outside] = np.concatenate([rows.logits(unseen[0]), unseen[1]], axis=1)
         if progress:
             progress((fold + 1) / (count + 1))
     best = _clearly_best(held_out, labels) if len(labels) >= _FEWEST else lambdas[0]
-    rows = _descend(inputs, targets, weights, prior, best, start=prior)
+    rows = _descend(inputs, targets, weights, others, prior, best, start=prior)
     if progress:
         progress(1.0)
     return FittedRows(rows, best, held_out[best])
@@ -140,9 +150,18 @@ def _folds(labels: NDArray[np.integer], seed: int) -> NDArray[np.integer]:
     return folds
 
 
+def _folds_of_groups(groups: NDArray[np.integer], seed: int) -> NDArray[np.integer]:
+    """A fold for each row, the same for all rows of a group."""
+    import numpy as np
+
+    _, of = np.unique(groups, return_inverse=True)
+    folds: NDArray[np.integer] = (np.random.default_rng(seed).permutation(of.max() + 1) % _FOLDS)[of]
+    return folds
+
+
 def _descend(
-    features: NDArray[np.float32], labels: NDArray[np.integer], weights: NDArray[np.float32], prior: Rows,
-    strength: float, *, start: Rows,
+    features: NDArray[np.float32], labels: NDArray[np.integer], weights: NDArray[np.float32],
+    others: NDArray[np.float32], prior: Rows, strength: float, *, start: Rows,
 ) -> Rows:  # fmt: skip
     import numpy as np
     import torch
@@ -150,7 +169,7 @@ def _descend(
     if math.isinf(strength) or not len(labels):
         return prior
     inputs = torch.from_numpy(np.ascontiguousarray(features, np.float32))
-    targets, importance = torch.from_numpy(labels), torch.from_numpy(weights)
+    targets, importance, rest = torch.from_numpy(labels), torch.from_numpy(weights), torch.from_numpy(others)
     anchors = [torch.from_numpy(prior.weights.copy()), torch.from_numpy(prior.bias.copy())]
     free = [torch.from_numpy(values.copy()).requires_grad_() for values in (start.weights, start.bias)]
     # The loss is convex and smooth, so the strong Wolfe line search needs no learning rate.
@@ -160,7 +179,8 @@ def _descend(
 
     def loss() -> torch.Tensor:
         optimiser.zero_grad()
-        losses = torch.nn.functional.cross_entropy(inputs @ free[0].T + free[1], targets, reduction="none")
+        logits = torch.cat((inputs @ free[0].T + free[1], rest), dim=1)
+        losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
         fit = losses @ importance
         distance = sum(((value - anchor) ** 2).sum() for value, anchor in zip(free, anchors, strict=True))
         total = fit + strength * distance

@@ -89,8 +89,8 @@ class TokenHead:
         ends = np.cumsum([len(vectors) for vectors in own])
         return np.array([max(part.mean(), 0.0) for part in np.split(rises, ends[:-1])], np.float32)
 
-    def save(self, folder: Path) -> None:
-        """Writes ``functional_tokens.safetensors``."""
+    def save(self, folder: Path, name: str = ROWS_NAME, **more: NDArray[np.float32]) -> None:
+        """Writes the rows, by default to ``functional_tokens.safetensors``; ``more`` goes with them."""
         import numpy as np
         from safetensors.numpy import save_file
 
@@ -99,12 +99,12 @@ class TokenHead:
             "rows": self.rows.weights * _root(self.rows.weights), "bias": self.rows.bias,
             "prior": self.start.weights * _root(self.start.weights), "prior_bias": self.start.bias,
             "description_centre": self.prior.description_centre, "example_centre": self.prior.example_centre,
-            "slope": np.array([self.prior.slope], np.float32), "precision": self.prior.precision,
+            "slope": np.array([self.prior.slope], np.float32), "precision": self.prior.precision, **more,
         }  # fmt: skip
-        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / ROWS_NAME)
+        save_file({key: np.ascontiguousarray(tensor) for key, tensor in tensors.items()}, folder / name)
 
     @classmethod
-    def load(cls, folder: Path, nodes: Sequence[NodeId], layers: int = 1) -> TokenHead:
+    def load(cls, folder: Path, nodes: Sequence[NodeId], layers: int = 1, file: str = ROWS_NAME) -> TokenHead:
         """Reads the rows of a tokens folder, in the order of the nodes of its ``TokensFile``, which says the layers.
 
         Raises:
@@ -114,11 +114,11 @@ class TokenHead:
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        path = folder / ROWS_NAME
+        path = folder / file
         try:
             tensors = load_file(path)
         except (OSError, SafetensorError) as error:
-            raise TokenHeadError(f"{path}: expected functional tokens, found {error}. Train them again") from error
+            raise TokenHeadError(f"{path}: expected rows of tokens, found {error}. Train them again") from error
         count = len(nodes)
         width = tensors["prior"].shape[-1] if "prior" in tensors else 0
         shapes = {

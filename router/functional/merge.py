@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,14 +30,17 @@ class Vocabulary:
     """What a merge adds to a model.
 
     Attributes:
-        tokens: the functional tokens of the merged model, those that it had included.
+        tokens: the functional tokens of the merged model, those that it had included; None: these are of another kind.
         rows: output rows of the new ones, float32 [width] each.
         added: all new special tokens; those without a row get the mean of the model's rows.
+        inputs: of new tokens, the ids of tokens whose mean input embedding they get. With any, embeddings that were tied
+            are no longer.
     """
 
-    tokens: TokensFile
+    tokens: TokensFile | None
     rows: Mapping[str, NDArray[np.float32]]
     added: tuple[str, ...]
+    inputs: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 async def merge_tokens(
@@ -70,6 +73,7 @@ async def merge_tokens(
     folder = resolve(worker.model)
     vocabulary = await _vocabulary(worker, folder, targets, system, abstain, writes_calls)
     write_checkpoint(folder, vocabulary, out)
+    assert vocabulary.tokens is not None
     tokens = vocabulary.tokens.model_copy(update={"fingerprint": fingerprint(out)})
     save_tokens(tokens, out)
     return tokens
@@ -125,10 +129,16 @@ def write_checkpoint(folder: Path, vocabulary: Vocabulary, out: Path) -> None:
     mean_input, mean_output = inputs.detach().mean(0), outputs.detach().mean(0)
     if len(tokenizer) > len(inputs):
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    if vocabulary.inputs and model.config.tie_word_embeddings:
+        model.config.tie_word_embeddings = False
+        head = model.get_output_embeddings()
+        head.weight = torch.nn.Parameter(head.weight.detach().clone())
     with torch.no_grad():
         for token in vocabulary.added:
             number = tokenizer.convert_tokens_to_ids(token)
-            model.get_input_embeddings().weight[number] = mean_input
+            entering = model.get_input_embeddings().weight
+            similar = list(vocabulary.inputs.get(token, ()))
+            entering[number] = entering[similar].mean(0) if similar else mean_input
             row = vocabulary.rows.get(token)
             output = model.get_output_embeddings().weight
             output[number] = mean_output if row is None else torch.from_numpy(row).to(output)

@@ -19,10 +19,11 @@ from itertools import count
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from experts.engines.base import EngineInfo
 from experts.engines.config import LocalWorker, RecordedWorker, ScriptedWorker, VllmWorker, WorkerSpec
+from experts.stored import read_stored
 from router.errors import TokenHeadError
 from router.functional.decision import Target
 from router.functional.report import TrainingReport
@@ -85,20 +86,8 @@ def load_tokens(folder: Path) -> TokensFile:
     Raises:
         TokenHeadError: it is missing or damaged.
     """
-    path = folder / FILE_NAME
-    try:
-        return TokensFile.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise TokenHeadError(
-            f"{folder}: expected a tokens folder with {FILE_NAME}, found {error.strerror or 'none'}. "
-            "Make one with `tokengraph train functional-tokens`"
-        ) from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        at = ".".join(map(str, first["loc"])) or "the root"
-        raise TokenHeadError(
-            f"{path}: expected functional tokens, found at {at}: {first['msg']}. Train them again"
-        ) from error
+    make = "Make one with `tokengraph train functional-tokens`"
+    return read_stored(folder / FILE_NAME, TokensFile, "functional tokens", make, TokenHeadError)
 
 
 def find_tokens(node: RouterNode, worker: WorkerSpec) -> Path | None:
@@ -116,7 +105,7 @@ def find_tokens(node: RouterNode, worker: WorkerSpec) -> Path | None:
         return node.tokens
     if isinstance(worker, RecordedWorker | ScriptedWorker):
         return None
-    directory = _model_directory(worker.model)
+    directory = model_directory(worker.model)
     return directory if directory is not None and (directory / FILE_NAME).is_file() else None
 
 
@@ -172,7 +161,8 @@ def token_texts(targets: Sequence[Target], known: Mapping[NodeId, str]) -> dict[
     return texts
 
 
-def _model_directory(model: str) -> Path | None:
+def model_directory(model: str) -> Path | None:
+    """The folder of a model that ships with tokengraph or is a directory; None: it is an id of a hub."""
     if model.startswith("pocket:"):
         from experts.pocket import resolve
 

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+
+from router.tools import tool
+from router.tools.builtins.catalogue import load_builtin
+from router.tools.tokens.pattern import call_pattern
+
+TOOLS = {one.name: one for name in ("calculator", "arithmetic", "units", "dates") for one in load_builtin(name)}
+
+
+@tool
+def book(nights: int, room: str, meals: bool = False, guests: list[str] | None = None) -> str:
+    """Books a room."""
+    return f"{nights} {room} {meals} {guests}"
+
+
+def state(name: str, text: str) -> str:
+    found = call_pattern(TOOLS.get(name, book)).fullmatch(text, partial=True)
+    return "no" if found is None else "begun" if found.partial else "whole"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("calculator", "((2+3)*4)"), ("add", "(12,34.5)"), ("add", "(-1, 2e10)"), ("log", "(100)"), ("log", "(100,2)"),
+        ("log", "(100, base=2)"), ("gcd", "(12, 18,30)"), ("gcd", "([1,2])"), ("convert_unit", "(3,\"miles\",'km')"),
+        ("days_between", '("2024-01-01","2024-02-03")'), ("add_to_date", '("2024-01-01",1,days=3)'), ("current_time", "()"),
+        ("current_time", '("UTC")'), ("book", '(2,"blue",true,["a", "b"])'), ("book", '(2,"blue",guests=null)'),
+    ],
+)  # fmt: skip
+def test_whole_calls_are_what_the_tool_reads(name: str, text: str) -> None:
+    assert state(name, text) == "whole"
+    assert TOOLS.get(name, book).read(text) is not None
+    assert all(state(name, text[:end]) == "begun" for end in range(1, len(text)))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("add", "(a"), ("add", "(1)"), ("add", "(1,2,"), ("add", "(,"), ("calculator", "()"), ("calculator", "(2))"),
+        ("convert_unit", "(3,miles"), ("days_between", "(2"), ("days_between", '("24-'), ("gcd", "()"), ("book", "(2.5"),
+        ("book", '(2,"blue",4'), ("log", "(100,bas3"), ("add", "2"),
+    ],
+)  # fmt: skip
+def test_what_cannot_become_a_call(name: str, text: str) -> None:
+    assert state(name, text) == "no"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("calculator", "(" * 5000), ("convert_unit", '(3,"' + "\\" * 5001), ("gcd", "(" + "1," * 2500 + "x")],
+)
+def test_hostile_arguments_are_judged_in_time(name: str, text: str) -> None:
+    call_pattern(TOOLS[name]).fullmatch(text, partial=True, timeout=5)
