@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
-_BUNDLED = "the bundled pocket graph"
+from router.console.experts_app import app as experts_app
+from router.console.options import BUNDLED, STYLE, AsJson, Graph, graph_files
+from router.console.token_router_app import app as token_router_app
+from router.console.tool_tokens_command import tool_tokens
 
 
 class _Commands(TyperGroup):
@@ -29,12 +31,6 @@ class _Commands(TyperGroup):
             raise typer.Exit(show_error(error)) from error
 
 
-def _graph_files(incomplete: str) -> Iterator[str]:
-    from router.console.completion import graph_files
-
-    return graph_files(incomplete)
-
-
 def _router_nodes(ctx: typer.Context, incomplete: str) -> list[str]:
     from router.console.completion import router_nodes
 
@@ -52,33 +48,26 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-# Plain help and plain usage errors: importing rich would double the time that --help takes.
-_STYLE: dict[str, Any] = {"rich_markup_mode": None, "no_args_is_help": True, "pretty_exceptions_enable": False}
 _HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
-app = typer.Typer(name="tokengraph", cls=_Commands, context_settings=_HELP, **_STYLE)
-graph_app = typer.Typer(help="Check, show and draw graph specs.", **_STYLE)
-train_app = typer.Typer(help="Train what a graph decides with.", **_STYLE)
-workers_app = typer.Typer(help="Start, watch and stop the vLLM servers that a graph names.", **_STYLE)
+app = typer.Typer(name="tokengraph", cls=_Commands, context_settings=_HELP, **STYLE)
+graph_app = typer.Typer(help="Check, show and draw graph specs.", **STYLE)
+train_app = typer.Typer(help="Train what a graph decides with.", **STYLE)
+workers_app = typer.Typer(help="Start, watch and stop the vLLM servers that a graph names.", **STYLE)
 app.add_typer(graph_app, name="graph")
 app.add_typer(train_app, name="train")
+train_app.add_typer(token_router_app, name="token-router")
+train_app.command("tool-tokens")(tool_tokens)
 app.add_typer(workers_app, name="workers")
+app.add_typer(experts_app, name="experts")
 
-Graph = Annotated[
-    Path | None,
-    typer.Option(
-        "--graph", "-g", metavar="SPEC", envvar="TOKENGRAPH_GRAPH", help="Graph spec, a YAML file.",
-        show_default=_BUNDLED, autocompletion=_graph_files,
-    ),
-]  # fmt: skip
 Spec = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[SPEC]", envvar="TOKENGRAPH_GRAPH", help="Graph spec, a YAML file.", show_default=_BUNDLED,
-        autocompletion=_graph_files,
+        metavar="[SPEC]", envvar="TOKENGRAPH_GRAPH", help="Graph spec, a YAML file.", show_default=BUNDLED,
+        autocompletion=graph_files,
     ),
 ]  # fmt: skip
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 Trace = Annotated[bool, typer.Option("--trace", help="Show what happened and what it cost, on standard error.")]
 Thread = Annotated[
     str | None, typer.Option(metavar="ID", help="Conversation to go on with; begun if there is none of that name.")
@@ -112,6 +101,10 @@ def query(
     approve: Annotated[
         bool | None, typer.Option("--approve/--deny", help="With --resume: answer the call that the run waits with.")
     ] = None,
+    expert_mask: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="Mask of experts to answer with: one of the node's, a file, or none."),
+    ] = None,
 ) -> None:
     """Ask one query and print the answer."""
     if thread is not None and checkpoints is None:
@@ -126,7 +119,7 @@ def query(
 
     code = run(
         text or "", graph, as_json=as_json, trace=trace, thread_id=thread, checkpoints=checkpoints, resume=resume,
-        approve=approve,
+        approve=approve, expert_mask=expert_mask,
     )  # fmt: skip
     raise typer.Exit(code)
 

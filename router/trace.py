@@ -63,14 +63,70 @@ class Routed(_Visit):
     malformed: tuple[str | None, ...] = ()
 
 
+class WrittenToken(_Frozen):
+    """A token of a pair's answer.
+
+    Attributes:
+        author: which of the two models wrote it.
+        score: how critical its place was; None where the large model went on after a critical token.
+    """
+
+    token: str
+    author: Literal["small", "large"]
+    score: float | None
+
+
+class PairWriting(_Frozen):
+    """How two models wrote an answer together.
+
+    Attributes:
+        large_share: of its tokens, those that the large model wrote.
+        switches: how often that was called.
+        threshold: criticality from which on a token was its.
+        tokens: who wrote each, the end token included, if the caller asked for it.
+    """
+
+    large_share: float
+    switches: int
+    threshold: float
+    tokens: tuple[WrittenToken, ...] = ()
+
+
+class WrittenCall(_Frozen):
+    """A call that a model made in its answer.
+
+    Attributes:
+        token: the text of the tool token.
+        written: the arguments as the model wrote them.
+        arguments: what the tool was called with, as JSON values; None if that never became clear.
+        text: the result, or what went wrong.
+        failed: there was no result.
+        cut: the result was longer than the tool's ``max_output``; ``text`` is its beginning.
+        probability: of the tool token.
+    """
+
+    tool: str
+    token: str
+    written: str
+    arguments: dict[str, Any] | None
+    text: str
+    failed: bool = False
+    cut: bool = False
+    probability: float
+    milliseconds: float = 0.0
+
+
 class Answered(_Visit):
-    """An expert answered.
+    """An expert or a pair of models answered.
 
     Attributes:
         working: what it wrote before the answer.
         probability: mean probability of a written token (the geometric mean).
         chosen: the functional token that it wrote instead of an answer, if it handed the query on.
         logprobs: of the answer's tokens, if the caller asked for them.
+        pair: how a pair of models wrote it.
+        calls: of tools, in the answer.
+        expert_mask: the name of the mask of experts that it answered with.
     """
 
     kind: Literal["answered"] = "answered"
@@ -80,6 +136,9 @@ class Answered(_Visit):
     finish_reason: Literal["stop", "length"]
     chosen: Pick | None = None
     logprobs: tuple[TokenLogprob, ...] = Field((), exclude_if=lambda logprobs: not logprobs)
+    calls: tuple[WrittenCall, ...] = Field((), exclude_if=lambda calls: not calls)
+    pair: PairWriting | None = Field(None, exclude_if=lambda pair: pair is None)
+    expert_mask: str | None = Field(None, exclude_if=lambda mask: mask is None)
 
 
 class Called(_Visit):

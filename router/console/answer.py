@@ -11,22 +11,25 @@ from rich.status import Status
 from rich.text import Text
 
 from router.console.terminal import console, one_line, write_answer
+from router.runtime.options import NO_OPTIONS
 from router.runtime.result import RunResult
-from router.runtime.router import Query, Router
-from router.spec import ExpertNode, GraphSpec
+from router.runtime.router import Query, Router, RunOptions
+from router.spec import AnsweringNode, GraphSpec
 from router.trace import Delta, Routed
 from router.types import NodeId
 
 
-async def write_run(router: Router, query: Query, *, thread_id: str | None = None) -> RunResult:
+async def write_run(
+    router: Router, query: Query, *, thread_id: str | None = None, options: RunOptions = NO_OPTIONS
+) -> RunResult:
     """Answers a query; into a pipe nothing but the answer is written, when it is complete."""
     with Progress() as progress:
         if not sys.stdout.isatty():
-            result = await router.arun(query, thread_id=thread_id)
+            result = await router.arun(query, thread_id=thread_id, options=options)
             write_result(result)
             return result
         answer = StreamedAnswer(last_nodes(router.spec), progress)
-        async with aclosing(router.astream(query, thread_id=thread_id)) as items:  # type: ignore[type-var]
+        async with aclosing(router.astream(query, thread_id=thread_id, options=options)) as items:  # type: ignore[type-var]
             async for item in items:
                 if isinstance(item, RunResult):
                     if item.pending is None:
@@ -51,9 +54,11 @@ def write_result(result: RunResult) -> None:
 
 
 def last_nodes(spec: GraphSpec) -> frozenset[NodeId]:
-    """Experts whose text is the answer to the user: nothing comes after them unless they fail."""
+    """Experts and pairs whose text is the answer to the user: nothing comes after them unless they fail."""
     goes_on = {edge.source for edge in spec.edges if spec.when(edge) not in ("error", "fallback")}
-    return frozenset(name for name, node in spec.nodes.items() if isinstance(node, ExpertNode) and name not in goes_on)
+    return frozenset(
+        name for name, node in spec.nodes.items() if isinstance(node, AnsweringNode) and name not in goes_on
+    )
 
 
 class Progress:

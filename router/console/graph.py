@@ -19,7 +19,7 @@ from router.types import WorkerId
 def validate(path: Path | None) -> None:
     """Says that a graph is valid; raises SpecError with all that is wrong with it."""
     path = graph_path(path)
-    console().print(f"{path}: ok, {_counts(load_spec(path))}", soft_wrap=True)
+    console().print(f"{path}: ok, {_counts(load_spec(path, thorough=True))}", soft_wrap=True)
 
 
 def show(path: Path | None) -> None:

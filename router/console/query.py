@@ -8,13 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from experts.moe.mask import ExpertMask
 from router.console.answer import Progress, write_resumed, write_run
 from router.console.consent import ask, can_ask, how_to_answer, kept_for_asking, written
 from router.console.graphs import graph_path
 from router.console.terminal import console, note, write_json
 from router.console.trace_tree import trace_tree
 from router.runtime.result import RunResult
-from router.runtime.router import Router
+from router.runtime.router import Router, RunOptions
 from router.spec import GraphSpec, load_spec
 
 _ONCE = "query"  # the thread of a run that is kept only as long as the command runs
@@ -22,7 +23,7 @@ _ONCE = "query"  # the thread of a run that is kept only as long as the command 
 
 def query(
     text: str, graph: Path | None, *, as_json: bool, trace: bool, thread_id: str | None, checkpoints: Path | None,
-    resume: bool, approve: bool | None = None,
+    resume: bool, approve: bool | None = None, expert_mask: str | None = None,
 ) -> int:  # fmt: skip
     """Answers one query, or finishes the interrupted run of a thread; the exit code is 1 if a call still waits."""
     spec = load_spec(graph_path(graph))
@@ -34,7 +35,8 @@ def query(
             if resume and thread_id is not None:
                 result = runner.run(_resumed(router, thread_id, approve, as_json))
             else:
-                result = runner.run(_asked(router, read_query(text), thread_id, as_json))
+                options = RunOptions(authors=trace or as_json, expert_mask=read_mask(expert_mask))
+                result = runner.run(_asked(router, read_query(text), thread_id, options, as_json))
             while result.pending is not None and thread_id is not None and can_ask():
                 result = runner.run(_resumed(router, thread_id, ask(result.pending), as_json))
         finally:
@@ -50,11 +52,11 @@ def query(
     return 1
 
 
-async def _asked(router: Router, text: str, thread_id: str | None, as_json: bool) -> RunResult:
+async def _asked(router: Router, text: str, thread_id: str | None, options: RunOptions, as_json: bool) -> RunResult:
     if not as_json:
-        return await write_run(router, text, thread_id=thread_id)
+        return await write_run(router, text, thread_id=thread_id, options=options)
     with Progress():
-        return await router.arun(text, thread_id=thread_id)
+        return await router.arun(text, thread_id=thread_id, options=options)
 
 
 async def _resumed(router: Router, thread_id: str, approve: bool | None, as_json: bool) -> RunResult:
@@ -69,6 +71,15 @@ def read_query(text: str) -> str:
     if text == "-":
         text = sys.stdin.read().strip()
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def read_mask(given: str | None) -> str | ExpertMask | None:
+    """A mask of experts that was given by its name, or as a file.
+
+    Raises:
+        MaskError: there is such a file, but it holds no mask.
+    """
+    return ExpertMask.load(Path(given)) if given is not None and Path(given).is_file() else given
 
 
 def result_json(result: RunResult) -> dict[str, Any]:

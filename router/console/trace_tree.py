@@ -8,10 +8,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
+from router.console.authors import by_author
 from router.console.terminal import duration, one_line, quantity
 from router.runtime.result import RunResult, Usage
 from router.spec import GraphSpec
-from router.trace import Answered, Called, Event, Failed, Joined, Pick, Routed
+from router.trace import Answered, Called, Event, Failed, Joined, Pick, Routed, WrittenCall
 from router.types import NodeId
 
 Edges = Collection[tuple[NodeId, NodeId]]
@@ -110,6 +111,8 @@ def label(event: Event, asked: Collection[str] = ()) -> Text:
     if not isinstance(event, Joined) and event.query not in asked:
         details.insert(0, ("asked", one_line(event.query)))
     text = Text.assemble(*first, (f"  {_cost(event)}", "dim"))
+    if isinstance(event, Answered) and event.pair is not None and event.pair.tokens:
+        text.append("\n").append_text(by_author(event.pair))
     for name, value in details:
         text.append(f"\n{name:<9} ", "dim")
         text.append(value, "dim" if name == "working" else "")
@@ -135,10 +138,20 @@ def _answered(event: Answered) -> tuple[_Parts, list[tuple[str, str]]]:
         first.append(f" hands on → {_pick(event.chosen)}")
     else:
         first.append(f" answers {event.probability:.1%}")
+    if event.pair is not None:
+        calls = "once" if event.pair.switches == 1 else f"{event.pair.switches} times"
+        first.append(f", {event.pair.large_share:.1%} by the large model, called {calls}")
     if event.finish_reason == "length":
         first.append((" cut off at its token limit", "yellow"))
-    details = [(name, one_line(text)) for name, text in (("working", event.working), ("answer", event.answer)) if text]
+    shown = event.pair is not None and event.pair.tokens  # all of the text, by its authors
+    texts = (("working", "" if shown else event.working), ("answer", event.answer))
+    details = [("calls", _call(call)) for call in event.calls]
+    details += [(name, one_line(text)) for name, text in texts if text]
     return first, details
+
+
+def _call(call: WrittenCall) -> str:
+    return f"{call.tool}{one_line(call.written)} {'failed:' if call.failed else '='} {one_line(call.text)}"
 
 
 def _pick(pick: Pick) -> str:
@@ -161,6 +174,8 @@ def totals(usage: Usage) -> str:
         f"{usage.steps} {'visit' if usage.steps == 1 else 'visits'}",
         f"{usage.prompt_tokens:,} tokens read, {usage.generated_tokens:,} written",
     ]
+    if usage.large_share is not None:
+        parts.append(f"{usage.large_share:.1%} by large models")
     if usage.activated_parameters:
         parts.append(f"{quantity(usage.activated_parameters)} parameters active per written token")
     parts.append(duration(1000 * usage.seconds))

@@ -38,9 +38,9 @@ class Remembering(PartialEngine):
         """See `Engine.encode`."""
         return self._engine.encode(text)
 
-    def decode(self, token_ids: Sequence[TokenId]) -> str:
+    def decode(self, token_ids: Sequence[TokenId], *, plain: bool = False) -> str:
         """See `Engine.decode`."""
-        return self._engine.decode(token_ids)
+        return self._engine.decode(token_ids, plain=plain)
 
     async def embed(self, texts: Sequence[str], layers: bool = False) -> NDArray[np.float32]:
         import numpy as np

@@ -61,6 +61,7 @@ async def _stream(call: Call, request: CompletionRequest, asks: list[Ask], put: 
 
 def _asks(call: Call, request: CompletionRequest) -> list[Ask]:
     node = call.deployment.node(request.model)
+    call.deployment.check_mask(request.expert_mask, node)
     prompts = [_prompt(prompt) for prompt in _prompts(request)]
     if node is None and any(prompt.token_ids is not None for prompt in prompts):
         raise RequestError(
@@ -71,7 +72,7 @@ def _asks(call: Call, request: CompletionRequest) -> list[Ask]:
         raise RequestError(f"expected at most {_MOST_RUNS} completions, found {n * len(prompts)}. Send fewer prompts")
     options = RunOptions(
         max_tokens=request.max_tokens, temperature=request.temperature, top_p=request.top_p, stop=request.stops,
-        logprobs=request.logprobs, deadline=call.deadline,
+        logprobs=request.logprobs, deadline=call.deadline, expert_mask=request.expert_mask,
     )  # fmt: skip
     every = with_seeds(options, request.seed, n)
     return [Ask(prompt if node else prompt.text, node, seeded) for prompt in prompts for seeded in every]

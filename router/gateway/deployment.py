@@ -9,8 +9,10 @@ from types import TracebackType
 from router.errors import RequestError
 from router.gateway.errors import Refused
 from router.gateway.responses import ModelEntry
+from router.runtime.masks import NO_MASK, NodeMasks, unknown_mask
+from router.runtime.options import answers
 from router.runtime.router import Router
-from router.spec.models import ExpertNode, RouterNode
+from router.spec.models import AnsweringNode, ExpertNode, RouterNode
 from router.types import NodeId, WorkerId
 
 
@@ -28,12 +30,15 @@ class Deployment:
         self._idle.set()
         name = self.spec.name
         self._experts = {
-            f"{name}/{node}": node for node, kind in self.spec.nodes.items() if isinstance(kind, ExpertNode)
+            f"{name}/{node}": node for node, kind in self.spec.nodes.items() if isinstance(kind, AnsweringNode)
         }
         self._encoders: dict[str, WorkerId] = {}
         for node, kind in self.spec.nodes.items():
             if isinstance(kind, (ExpertNode, RouterNode)) and self._embeds(kind.worker):
                 self._encoders[f"{name}/{node}"] = kind.worker
+        self._masks = {
+            node: NodeMasks(node, kind).names for node, kind in self.spec.nodes.items() if isinstance(kind, ExpertNode)
+        }
         nodes = list(self.spec.nodes)
         self._lone = nodes[0] if len(nodes) == 1 and self._experts and not self.spec.edges else None
 
@@ -67,6 +72,19 @@ class Deployment:
         if model not in self._experts:
             raise self._unknown(model, [self.spec.name, *self._experts])
         return self._experts[model]
+
+    def check_mask(self, asked: str | None, node: NodeId | None) -> None:
+        """Whether a node, or for None the node that turns out to answer, can have a mask of experts of that name.
+
+        Raises:
+            RequestError: it has none of that name.
+        """
+        if asked is None or asked == NO_MASK:
+            return
+        nodes = [node] if node is not None else [name for name in self._masks if answers(self.spec, name)]
+        known = {mask for name in nodes for mask in self._masks.get(name, ())}
+        if asked not in known:
+            raise unknown_mask(asked, tuple(known), f"model {self.spec.name}{f'/{node}' if node else ''}")
 
     def encoder(self, model: str) -> WorkerId:
         """The worker that embeds for a model's name; the graph means its only encoder.

@@ -14,7 +14,7 @@ from router.gateway.gateway import Call
 from router.gateway.requests import ChatMessage, ChatRequest
 from router.gateway.runs import Ask
 from router.runtime.router import RunOptions
-from router.spec.models import ExpertNode, RouterNode
+from router.spec.models import AnsweringNode, RouterNode
 from router.types import NodeId
 
 
@@ -39,13 +39,14 @@ async def asks_of(call: Call, request: ChatRequest, messages: tuple[Message, ...
     With tools the node answers alone, whom the router chooses: it must see the calls and their results as they are.
     """
     node = call.deployment.node(request.model)
+    call.deployment.check_mask(request.expert_mask, node)
     tools = request.callable_tools
     if node is None and (tools or any(m.role == "tool" or m.tool_calls for m in messages)):
         node = await _responsible(call, messages, course)
     options = RunOptions(
         max_tokens=request.max_completion_tokens or request.max_tokens, temperature=request.temperature,
         top_p=request.top_p, stop=request.stops, logprobs=(request.top_logprobs or 0) if request.logprobs else None,
-        deadline=call.deadline, tools=tools, keep=course.choices, margin=call.deployment.spec.gateway.affinity,
+        deadline=call.deadline, expert_mask=request.expert_mask, tools=tools, keep=course.choices, margin=call.deployment.spec.gateway.affinity,
     )  # fmt: skip
     return [Ask(messages, node, seeded) for seeded in with_seeds(options, request.seed, request.n or 1)]
 
@@ -74,7 +75,7 @@ async def _responsible(call: Call, messages: Sequence[Message], course: Course) 
         plain.pop()
     decision = await call.deployment.router.aroute(plain)
     chosen = [choice.node for choice in decision.chosen if choice.node is not None]
-    if not chosen or not isinstance(spec.nodes[chosen[0]], ExpertNode):
+    if not chosen or not isinstance(spec.nodes[chosen[0]], AnsweringNode):
         raise RequestError(
             f"expected a dialogue that belongs to one of the nodes, found none that fits. Ask a node: model {spec.name}/NODE"
         )

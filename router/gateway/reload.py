@@ -13,6 +13,7 @@ from router.gateway.deployment import Deployment
 from router.gateway.gateway import Gateway
 from router.gateway.keys import read_keys
 from router.gateway.logs import log
+from router.runtime.masks import mask_files
 from router.runtime.router import Router
 from router.spec.gateway import ApiKey
 from router.spec.load import load_spec_and_files
@@ -47,7 +48,7 @@ def read_version(spec: Path, keys: Path | None, environ: Mapping[str, str] = os.
         stamp = _stamp(files)
         graph, included = load_spec_and_files(spec, environ=environ)
         more = () if keys is None else read_keys(keys)
-        known, files = files, (*included, *([keys] if keys else []))
+        known, files = files, (*included, *mask_files(graph), *([keys] if keys else []))
         if files == known:
             return Version(Deployment(Router(graph)).prepare(), (*graph.gateway.keys, *more), files, stamp)
 

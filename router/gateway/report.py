@@ -19,15 +19,19 @@ from router.trace import Answered, Event, TokenLogprob
 
 def usage_of(events: Iterable[Event]) -> Usage:
     """What visits took, together and one by one."""
-    nodes: list[NodeUsage] = [
-        {
-            "node": event.node, "prompt_tokens": event.prompt_tokens, "completion_tokens": event.generated_tokens,
-            "activated_parameters": event.activated_parameters, "milliseconds": round(event.milliseconds, 3),
-        }
-        for event in events
-    ]  # fmt: skip
+    nodes = [_node_usage(event) for event in events]
     read, written = sum(node["prompt_tokens"] for node in nodes), sum(node["completion_tokens"] for node in nodes)
     return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written, "nodes": nodes}
+
+
+def _node_usage(event: Event) -> NodeUsage:
+    used: NodeUsage = {
+        "node": event.node, "prompt_tokens": event.prompt_tokens, "completion_tokens": event.generated_tokens,
+        "activated_parameters": event.activated_parameters, "milliseconds": round(event.milliseconds, 3),
+    }  # fmt: skip
+    if isinstance(event, Answered) and event.pair is not None:
+        used["large_share"] = round(event.pair.large_share, 4)
+    return used
 
 
 def detail_of(request_id: str, results: Sequence[RunResult]) -> Detail:

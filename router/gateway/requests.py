@@ -41,6 +41,7 @@ class _Generating(_Request):
     seed: _Seed | None = None
     stop: _Stop | Annotated[list[_Stop], Field(max_length=16)] | None = None
     session: str | None = Field(None, description="of one dialogue: it stays with its node unless its topic changes")
+    expert_mask: str | None = Field(None, description="mask of experts to answer with, by its name; none for none")
 
     @property
     def stops(self) -> tuple[str, ...]:

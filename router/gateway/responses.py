@@ -10,13 +10,14 @@ FinishReason = Literal["stop", "length", "tool_calls"]
 
 
 class NodeUsage(TypedDict):
-    """What one visit of a node took."""
+    """What one visit of a node took; ``large_share`` of a pair of models, the share of tokens that the large one wrote."""
 
     node: str
     prompt_tokens: int
     completion_tokens: int
     activated_parameters: int
     milliseconds: float
+    large_share: NotRequired[float]
 
 
 class Usage(TypedDict):

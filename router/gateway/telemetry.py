@@ -136,6 +136,8 @@ def _visit_attributes(event: Event) -> dict[str, AttributeValue]:
     if isinstance(event, Answered):
         found["gen_ai.response.finish_reasons"] = [event.finish_reason]
         found["tokengraph.probability"] = event.probability
+        if event.pair is not None:
+            found["tokengraph.large_share"] = event.pair.large_share
     if isinstance(event, Routed):
         found["tokengraph.chosen"] = [str(pick.node) for pick in event.chosen]
         found["tokengraph.probabilities"] = [pick.probability for pick in event.chosen]

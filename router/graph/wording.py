@@ -22,7 +22,8 @@ def detail(node: NodeSpec) -> str:
         case ExpertNode():
             return f"{node.worker} + {node.adapter}" if node.adapter else node.worker
         case TokenPairNode():
-            return f"{node.small} / {node.large}"
+            bound = f", at most {100 * node.max_large_share:g}% by {node.large}" if node.max_large_share < 1 else ""
+            return f"{node.small} / {node.large}{bound}"
         case JoinNode():
             return node.method
     return node.tool

@@ -1,4 +1,4 @@
-"""A run of one expert node alone: no graph to compile, no state to keep."""
+"""A run of one expert or pair of models alone: no graph to compile, no state to keep."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from router.runtime.tools import ToolPool
 from router.runtime.visits import Visit, Visitor, visitor
 from router.runtime.work import NOTHING_SPENT
 from router.runtime.writer import Writer
-from router.spec.models import ExpertNode, GraphSpec
+from router.spec.models import AnsweringNode, GraphSpec
 from router.trace import Delta, Event, Failed
 from router.types import NodeId
 
@@ -50,7 +50,7 @@ class DirectRuns:
         return self._runs[node]
 
     def _is_expert(self, node: NodeId) -> bool:
-        return isinstance(self._spec.nodes.get(node), ExpertNode)
+        return isinstance(self._spec.nodes.get(node), AnsweringNode)
 
 
 class DirectRun:

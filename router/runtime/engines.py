@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from experts.engines.base import Engine
 from experts.engines.config import WorkerSpec
 from experts.engines.factory import create_engine
+from router.runtime.masks import EngineMasks
 from router.runtime.once import Once
 from router.types import WorkerId
 
@@ -25,6 +26,7 @@ class EnginePool:
         self._workers = workers
         self._given = dict(engines or {})
         self._made: Once[Engine] = Once()
+        self._masks: dict[Engine, EngineMasks] = {}
 
     def worker(self, worker: WorkerId) -> WorkerSpec | None:
         """The spec of a worker; None if the caller gave its engine."""
@@ -36,12 +38,17 @@ class EnginePool:
             return self._given[worker]
         return await self.get_for(self._workers[worker])
 
+    def masks(self, engine: Engine) -> EngineMasks:
+        """The masks of experts that runs use on an engine."""
+        return self._masks.setdefault(engine, EngineMasks(engine))
+
     async def get_for(self, worker: WorkerSpec) -> Engine:
         """The engine of a worker's spec; equal specs share one."""
         return await self._made.get(worker.model_dump_json(), lambda: create_engine(worker))
 
     async def close(self) -> None:
         """Closes every engine that was made here, the others too if one fails."""
+        self._masks.clear()
         async with AsyncExitStack() as stack:
             for engine in self._made.clear():
                 stack.push_async_callback(engine.close)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from experts.moe.mask import ExpertMask
 from router.spec.models import GraphSpec, JoinNode
 from router.types import NodeId
 
@@ -24,7 +25,10 @@ class RunOptions:
         max_tokens: the longest answer; the graph's budget still bounds it.
         stop: texts that end the answer, besides the node's own.
         logprobs: report the log-probabilities of the answer's tokens, with so many alternatives each.
+        authors: of token pairs, report who wrote each token and how critical it was.
         deadline: ``time.monotonic()`` value after which nobody waits for the answer any more.
+        expert_mask: the mask of experts to answer with, one of the node's by its name, or any that fits its model; "none"
+            for none. A node that cannot answer with it refuses.
         tools: functions (JSON Schema) that the model may call; it writes the call as its answer.
         keep: for a router, the node that it chose for the dialogue's earlier turns. It stays with that one unless
             another outcome is more probable by ``margin``.
@@ -36,7 +40,9 @@ class RunOptions:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
+    authors: bool = False
     deadline: float | None = None
+    expert_mask: str | ExpertMask | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
     keep: Mapping[NodeId, NodeId] = field(default_factory=dict)
     margin: float = 0.0

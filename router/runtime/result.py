@@ -17,6 +17,7 @@ class Usage:
 
     Attributes:
         activated_parameters: weights used per written token, averaged over the written tokens (R2R's cost axis).
+        large_share: of the tokens that pairs of models wrote, those of the large ones; None if there was no pair.
         seconds: wall-clock time.
         cost: sum of the costs of the edges taken.
     """
@@ -27,6 +28,7 @@ class Usage:
     steps: int
     seconds: float
     cost: float
+    large_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,12 @@ def usage_of(events: Sequence[Event], *, seconds: float, cost: float) -> Usage:
     """Adds up a trace."""
     generated = sum(event.generated_tokens for event in events)
     activated = sum(event.generated_tokens * event.activated_parameters for event in events)
+    pairs = [(e.pair, e.generated_tokens) for e in events if isinstance(e, Answered) and e.pair is not None]
+    by_pairs = sum(tokens for _, tokens in pairs)
     return Usage(
         prompt_tokens=sum(event.prompt_tokens for event in events), generated_tokens=generated,
         activated_parameters=activated / generated if generated else 0.0, steps=len(events), seconds=seconds, cost=cost,
+        large_share=sum(pair.large_share * tokens for pair, tokens in pairs) / by_pairs if by_pairs else None,
     )  # fmt: skip
 
 

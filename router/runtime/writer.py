@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from router.spec.models import ExpertNode, GraphSpec
+from router.spec.models import AnsweringNode, GraphSpec
 from router.trace import Delta, Event
 from router.types import NodeId
 
@@ -20,7 +20,7 @@ class Writer:
     def __init__(self, send: Callable[[Delta | Event], None], spec: GraphSpec, name: NodeId) -> None:
         node = spec.nodes[name]
         self._send, self._name = send, name
-        self._live = isinstance(node, ExpertNode) and node.answer_after is None and not _goes_on(spec, name)
+        self._live = isinstance(node, AnsweringNode) and node.answer_after is None and not _goes_on(spec, name)
         self._sent = self._held = ""
 
     def write(self, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from router.spec.load import load_spec, parse_spec
 from router.spec.models import (
+    AnsweringNode,
     Budget,
     EdgeSpec,
     ExpertNode,
@@ -18,6 +19,6 @@ from router.spec.models import (
 from router.spec.schema import json_schema
 
 __all__ = [
-    "Budget", "EdgeSpec", "ExpertNode", "GraphSpec", "JoinNode", "NodeSpec", "RouterNode", "TokenPairNode", "ToolNode",
-    "When", "json_schema", "load_spec", "parse_spec",
+    "AnsweringNode", "Budget", "EdgeSpec", "ExpertNode", "GraphSpec", "JoinNode", "NodeSpec", "RouterNode",
+    "TokenPairNode", "ToolNode", "When", "json_schema", "load_spec", "parse_spec",
 ]  # fmt: skip

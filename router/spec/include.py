@@ -14,7 +14,9 @@ from router.spec.wording import quoted, shown
 
 _MAX_BYTES = 1 << 20
 _PATHS = (
-    ("workers", "*", "adapters", "*"), ("workers", "*", "file"), ("nodes", "*", "tokens"), ("tools", "*", "folder"),
+    ("workers", "*", "adapters", "*"), ("workers", "*", "file"), ("nodes", "*", "tokens"), ("nodes", "*", "tool_tokens"),
+    ("tools", "*", "folder"),
+    ("nodes", "*", "expert_mask"), ("nodes", "*", "expert_masks", "*"),
     ("tools", "*", "mcp", "folder"), ("tools", "*", "files", "*"),
 )  # fmt: skip
 
@@ -132,7 +134,9 @@ def _make_absolute(data: object, path: KeyPath, folder: Path) -> None:
             named = any(
                 len(p) == len(here) and all(a in ("*", b) for a, b in zip(p, here, strict=True)) for p in _PATHS
             )
-            if named or (len(here) == 3 and here[::2] == ("workers", "model") and is_local(value, folder)):
+            worker_key = here[2] if len(here) == 3 and here[0] == "workers" else None
+            named |= worker_key == "token_router" and not value.startswith("pocket:")
+            if named or (worker_key == "model" and is_local(value, folder)):
                 data[key] = os.path.abspath(folder / os.path.expanduser(value)) if "\0" not in value else value
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from router.errors import SpecError, SpecProblem
-from router.spec.check import check_files, check_structure
+from router.spec.check import check_files, check_fit, check_masks, check_structure
 from router.spec.document import Document
 from router.spec.explain import explain
 from router.spec.include import Sources
@@ -19,24 +19,27 @@ from router.spec.positions import Finding, Findings, KeyPath
 from router.spec.schema import Schema, json_schema
 
 
-def load_spec(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> GraphSpec:
+def load_spec(path: str | Path, *, environ: Mapping[str, str] = os.environ, thorough: bool = False) -> GraphSpec:
     """Reads and checks a graph spec.
 
     ``${NAME}`` in text comes from ``environ``; ``include`` adds other files; relative paths become absolute against
     the file that contains them.
 
+    Args:
+        thorough: also check what takes reading whole models: whether masks of experts fit them.
+
     Raises:
         SpecError: everything that is wrong, in file order; also when the file cannot be read.
     """
-    return load_spec_and_files(path, environ=environ)[0]
+    return load_spec_and_files(path, environ=environ, thorough=thorough)[0]
 
 
 def load_spec_and_files(
-    path: str | Path, *, environ: Mapping[str, str] = os.environ
+    path: str | Path, *, environ: Mapping[str, str] = os.environ, thorough: bool = False
 ) -> tuple[GraphSpec, tuple[Path, ...]]:
     """Like ``load_spec``; also tells which files it read: the spec's own and what it includes."""
     sources = Sources(environ)
-    spec = _finished(sources.read(Path(path), str(path)), sources)
+    spec = _finished(sources.read(Path(path), str(path)), sources, thorough=thorough)
     return spec, tuple(sources.files)
 
 
@@ -51,13 +54,16 @@ def _schema() -> Schema:
     return json_schema()
 
 
-def _finished(document: Document, sources: Sources) -> GraphSpec:
+def _finished(document: Document, sources: Sources, *, thorough: bool = False) -> GraphSpec:
     problems = list(document.problems)
     known = {problem.where for problem in problems}  # one place, one problem: what follows from it is left out
     spec: GraphSpec | None = None
     try:
         spec = GraphSpec.model_validate(document.data, by_alias=True, by_name=False)
-        findings: Iterable[Finding] = [*_misread(document.data, spec.model_dump(by_alias=True)), *_checked(spec)]
+        findings: Iterable[Finding] = [
+            *_misread(document.data, spec.model_dump(by_alias=True)),
+            *_checked(spec, thorough),
+        ]
     except ValidationError as error:
         findings = list(explain(error, document.data, _schema()))
     located = (finding.located(document.positions) for finding in findings)
@@ -71,9 +77,12 @@ def _finished(document: Document, sources: Sources) -> GraphSpec:
     return spec
 
 
-def _checked(spec: GraphSpec) -> Findings:
+def _checked(spec: GraphSpec, thorough: bool) -> Findings:
     yield from check_structure(spec)
     yield from check_files(spec)
+    yield from check_masks(spec)
+    if thorough:
+        yield from check_fit(spec)
 
 
 def _misread(data: object, read: object, path: KeyPath = ()) -> Findings:

@@ -41,12 +41,9 @@ class RouterNode(_Node):
     answer: str | None = Field(None, description="what to say when it abstains and no fallback edge leads on")
 
 
-class ExpertNode(_Node):
-    """Answers with a model."""
+class AnsweringNode(_Node):
+    """What nodes that answer with models have in common."""
 
-    kind: Literal["expert"]
-    worker: WorkerId
-    adapter: str | None = Field(None, description="LoRA adapter of the worker")
     system: str | None = None
     temperature: Annotated[float, Field(ge=0)] = 0.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -58,14 +55,43 @@ class ExpertNode(_Node):
     )
 
 
-class TokenPairNode(_Node):
-    """A small model writes, a large one emits only the critical tokens."""
+class ExpertNode(AnsweringNode):
+    """Answers with a model."""
+
+    kind: Literal["expert"]
+    worker: WorkerId
+    adapter: str | None = Field(None, description="LoRA adapter of the worker")
+    expert_mask: Path | None = Field(
+        None, description="mask of experts that the model answers with: a file made by `tokengraph experts mask`"
+    )
+    expert_masks: tuple[Path, ...] = Field(
+        (), description="masks that requests may ask for instead, by the names in these files"
+    )
+    tools: tuple[str, ...] = Field((), description="names of the graph's `tools` that the model may call in its answer")
+    tool_tokens: Path | None = Field(
+        None, description="folder made by `tokengraph train tool-tokens`; without it the model's own tool tokens, and rows "
+        "from the descriptions for tools that it does not know",
+    )  # fmt: skip
+    tool_bias: float | dict[str, float] = Field(
+        0.0, description="added to the logits of tool tokens, of all or by tool: above 0 calls more often, below 0 less"
+    )
+    tool_calls: _Positive = Field(16, description="calls in one answer at most")
+
+
+class TokenPairNode(AnsweringNode):
+    """A small model writes, a large one emits only the critical tokens (R2R)."""
 
     kind: Literal["token_pair"]
-    small: WorkerId
-    large: WorkerId
-    max_large_share: _Probability = 1.0
-    max_tokens: _Positive = 512
+    small: WorkerId = Field(description="the model that writes; its worker needs a token_router")
+    large: WorkerId = Field(description="the model that emits the critical tokens; its tokenizer is the small one's")
+    threshold: Annotated[float, Field(ge=0)] | None = Field(
+        None,
+        description="tokens at least so critical are the large model's; default: as calibrated for the target share",
+    )
+    max_large_share: _Probability = Field(
+        1.0, description="at no moment is a larger share of the answer's tokens written by the large model"
+    )
+    large_run: _Positive = Field(1, description="tokens that the large model writes at each switch")
 
 
 class ToolNode(_Node):

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-from router.errors import GraphError
 from router.runtime.engines import EnginePool
 from router.runtime.tools import ToolPool
 from router.runtime.visits.answer import AnswerVisitor
 from router.runtime.visits.base import Visit, Visitor
 from router.runtime.visits.join import JoinVisitor
 from router.runtime.visits.route import RouteVisitor
+from router.runtime.visits.token_pair import TokenPairVisitor
 from router.runtime.visits.tool import ToolVisitor
-from router.spec.models import ExpertNode, GraphSpec, JoinNode, RouterNode, ToolNode
+from router.runtime.visits.tool_user import ToolUserVisitor
+from router.spec.models import ExpertNode, GraphSpec, JoinNode, RouterNode, TokenPairNode, ToolNode
 from router.types import NodeId
 
 __all__ = ["RouteVisitor", "Visit", "Visitor", "visitor"]
 
 
 def visitor(spec: GraphSpec, name: NodeId, pool: EnginePool, tools: ToolPool) -> Visitor:
-    """The visitor of a node.
-
-    Raises:
-        GraphError: this version cannot run nodes of that kind.
-    """
+    """The visitor of a node."""
     match spec.nodes[name]:
         case RouterNode() as node:
             return RouteVisitor(spec, name, node, pool)
         case ExpertNode() as node:
-            return AnswerVisitor(spec, name, node, pool)
+            return (
+                ToolUserVisitor(spec, name, node, pool, tools) if node.tools else AnswerVisitor(spec, name, node, pool)
+            )
+        case TokenPairNode() as node:
+            return TokenPairVisitor(spec, name, node, pool)
         case JoinNode() as node:
             return JoinVisitor(name, node)
         case ToolNode() as node:
             return ToolVisitor(name, node, tools)
-        case node:
-            raise GraphError(
-                f"expected nodes that this version can run (router, expert, tool, join), found {name} of kind {node.kind}. "
-                "The spec is valid and can be drawn; to run it, use an expert there"
-            )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
 from experts.engines.base import Engine
-from experts.engines.requests import Chunk, GenerateRequest, Generation, Message, Sampling, TokenId
+from experts.engines.requests import Chunk, GenerateRequest, Generation, TokenId
 from experts.errors import EngineError
 from router.errors import TokenHeadError
 from router.functional.call import parse_call
@@ -15,9 +16,10 @@ from router.functional.targets import targets_of
 from router.functional.tokens_file import TokensFile, token_texts
 from router.runtime.engines import EnginePool
 from router.runtime.logprobs import token_logprobs
+from router.runtime.masks import NodeMasks
 from router.runtime.moves import Outcome
 from router.runtime.options import RunOptions, answers
-from router.runtime.query import Prompt
+from router.runtime.visits.asking import ended, longest, options_of, request_of, split_answer
 from router.runtime.visits.base import Visit
 from router.runtime.work import Reply
 from router.spec.models import ExpertNode, GraphSpec
@@ -32,24 +34,47 @@ class AnswerVisitor:
         self._name, self._node, self._pool = name, node, pool
         self._texts = token_texts(targets_of(spec, name), {})
         self._answers = answers(spec, name)
+        self._masks = NodeMasks(name, node)
 
     async def visit(self, visit: Visit) -> Outcome:
-        engine = await self._pool.get(self._node.worker)
+        engine = await self._engine()
         tokens = self._tokens(engine)
-        request = self._request(engine, visit, tuple(tokens))
+        options = options_of(visit, answers=self._answers)
+        request = replace(
+            request_of(engine, self._node, visit, options), stop_token_ids=tuple(tokens), adapter=self._node.adapter
+        )
+        mask = self._masks.find(options.expert_mask)
+        async with self._pool.masks(engine).use(mask) as registered:
+            outcome = await self._answer(engine, replace(request, expert_mask=registered), visit, options, tokens)
+        if mask is None:
+            return outcome
+        return replace(outcome, event=outcome.event.model_copy(update={"expert_mask": mask.name}))
+
+    async def _engine(self) -> Engine:
+        return await self._pool.get(self._node.worker)
+
+    async def _answer(
+        self,
+        engine: Engine,
+        request: GenerateRequest,
+        visit: Visit,
+        options: RunOptions,
+        tokens: Mapping[TokenId, NodeId],
+    ) -> Outcome:
         generation = await self._generate(engine, request, visit)
-        visit.allowance.check_length(len(generation.token_ids), self._longest(visit), generation.finish_reason)
+        most = longest(self._node, options)
+        visit.allowance.check_length(len(generation.token_ids), most, generation.finish_reason)
         handed_on = tokens.get(generation.stop_reason) if isinstance(generation.stop_reason, int) else None
         if handed_on is not None:
-            return await self._hand_on(engine, request, generation, visit, handed_on)
-        working, answer = self._split(generation.text)
+            return await self._hand_on(engine, request, generation, visit, handed_on, most)
+        working, answer = split_answer(self._node, generation.text)
         probability = math.exp(generation.mean_logprob)
         return Outcome(
             event=Answered(
                 node=self._name, query=visit.query, answer=answer, working=working, probability=probability,
-                finish_reason=generation.finish_reason, prompt_tokens=generation.prompt_tokens,
+                finish_reason=ended(generation), prompt_tokens=generation.prompt_tokens,
                 generated_tokens=len(generation.token_ids), activated_parameters=engine.info.activated_parameters,
-                logprobs=() if self._options(visit).logprobs is None else token_logprobs(engine, generation, working),
+                logprobs=() if options.logprobs is None else token_logprobs(engine, generation, working),
             ),
             reply=Reply(node=self._name, text=answer, logprob=generation.mean_logprob),
             probability=probability,
@@ -68,34 +93,6 @@ class AnswerVisitor:
             found[token_id] = node
         return found
 
-    def _options(self, visit: Visit) -> RunOptions:
-        """What the caller asked of this answer; on the way to another one, nothing but to be in time."""
-        return visit.options if self._answers else RunOptions(deadline=visit.options.deadline)
-
-    def _longest(self, visit: Visit) -> int:
-        return self._options(visit).max_tokens or self._node.max_tokens
-
-    def _request(self, engine: Engine, visit: Visit, stops: tuple[TokenId, ...]) -> GenerateRequest:
-        node, options = self._node, self._options(visit)
-        request = GenerateRequest(
-            max_tokens=visit.allowance.cap(self._longest(visit)), stop=(*node.stop, *options.stop),
-            stop_token_ids=stops, adapter=node.adapter, top_logprobs=options.logprobs or 0, deadline=options.deadline,
-            sampling=Sampling(
-                node.temperature if options.temperature is None else options.temperature,
-                node.top_p if options.top_p is None else options.top_p,
-                node.seed if options.seed is None else options.seed,
-            ),
-        )  # fmt: skip
-        if isinstance(visit.asked, Prompt):
-            ids = visit.asked.token_ids
-            return replace(request, prompt_ids=engine.encode(visit.asked.text) if ids is None else ids)
-        # One system turn at the start: many chat templates accept no other.
-        turns = [node.system or "", *(m.content for m in visit.messages if m.role == "system")]
-        system = "\n\n".join(turn for turn in turns if turn)
-        rest = (message for message in visit.messages if message.role != "system")
-        messages = (*((Message("system", system),) if system else ()), *rest)
-        return replace(request, messages=messages, tools=options.tools)
-
     async def _generate(self, engine: Engine, request: GenerateRequest, visit: Visit) -> Generation:
         if visit.write is None:
             return await engine.generate(request)
@@ -112,7 +109,7 @@ class AnswerVisitor:
         return last.generation
 
     async def _hand_on(
-        self, engine: Engine, request: GenerateRequest, first: Generation, visit: Visit, node: NodeId
+        self, engine: Engine, request: GenerateRequest, first: Generation, visit: Visit, node: NodeId, most: int
     ) -> Outcome:
         """Lets the model finish the call ``<node_i>('query')<end>`` that it began."""
         token = self._texts[node]
@@ -120,7 +117,7 @@ class AnswerVisitor:
         end = engine.token_id(form.end)
         room = request.max_tokens - len(first.token_ids)
         if room < 1:
-            visit.allowance.check_length(len(first.token_ids), self._longest(visit), "length")
+            visit.allowance.check_length(len(first.token_ids), most, "length")
             raise self._no_call(engine, form, token, "")
         rest = await engine.generate(
             replace(
@@ -129,7 +126,7 @@ class AnswerVisitor:
             )
         )  # fmt: skip
         written = len(first.token_ids) + len(rest.token_ids)
-        visit.allowance.check_length(written, self._longest(visit), rest.finish_reason)
+        visit.allowance.check_length(written, most, rest.finish_reason)
         query = parse_call(rest.text if end is not None else rest.text + form.close, form)
         if query is None:
             raise self._no_call(engine, form, token, rest.text)
@@ -150,11 +147,3 @@ class AnswerVisitor:
             f"expected {form.open}query{form.close} after {token} from {engine.info.model} at {self._name}, found "
             f"{found[:80]!r}. Train this model's functional tokens with reformulated queries, or raise max_tokens"
         )
-
-    def _split(self, text: str) -> tuple[str, str]:
-        """Working and answer."""
-        mark = self._node.answer_after
-        if mark is None or mark not in text:
-            return "", text.strip()
-        working, _, answer = text.rpartition(mark)
-        return working + mark, answer.strip()

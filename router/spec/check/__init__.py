@@ -1,13 +1,15 @@
 """What pydantic cannot see: whether the parts of a spec fit together.
 
-``check_structure`` needs nothing but the spec; ``check_files`` looks at the disk. Both yield findings that
-``load_spec`` puts in their place in the file, and that ``build_graph`` raises for a spec made in Python.
+``check_structure`` needs nothing but the spec; ``check_files`` and ``check_masks`` look at the disk, ``check_fit`` reads
+whole models. All yield findings that ``load_spec`` puts in their place in the file; those of the structure ``build_graph``
+raises for a spec made in Python.
 """
 
 from __future__ import annotations
 
 from router.spec.check.edges import check_edges
 from router.spec.check.files import check_files
+from router.spec.check.masks import check_fit, check_masks
 from router.spec.check.reach import check_reach
 from router.spec.check.references import check_references
 from router.spec.check.tools import check_tools
@@ -15,7 +17,7 @@ from router.spec.check.workers import check_workers
 from router.spec.models import GraphSpec
 from router.spec.positions import Findings
 
-__all__ = ["check_files", "check_structure"]
+__all__ = ["check_files", "check_fit", "check_masks", "check_structure"]
 
 
 def check_structure(spec: GraphSpec) -> Findings:

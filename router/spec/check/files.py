@@ -75,7 +75,7 @@ def _check_model(path: KeyPath, model: str) -> Findings:
         yield Finding(path, "a Hugging Face id, a folder that exists, or pocket:NAME", quoted(model), fix)
 
 
-def _folder(worker: WorkerSpec) -> Path | None:
+def folder_of(worker: WorkerSpec) -> Path | None:
     """The folder of a worker's model, if it is at hand."""
     if not isinstance(worker, (LocalWorker, VllmWorker)) or _elsewhere(worker):
         return None
@@ -91,7 +91,7 @@ def _folder(worker: WorkerSpec) -> Path | None:
 
 def _check_pair(path: KeyPath, small: WorkerSpec, large: WorkerSpec) -> Findings:
     """Token ids pass between the two models, so each id must mean the same to both."""
-    files = [folder / "tokenizer.json" for folder in map(_folder, (small, large)) if folder is not None]
+    files = [folder / "tokenizer.json" for folder in map(folder_of, (small, large)) if folder is not None]
     if len(files) < 2 or not all(map(os.path.isfile, files)):
         return  # not at hand: the token-level loop compares the loaded tokenizers
     vocabularies = []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from router.spec.models import GraphSpec, ToolNode
+from collections.abc import Iterator
+
+from router.spec.models import ExpertNode, GraphSpec, NodeSpec, ToolNode
 from router.spec.positions import Finding, Findings, KeyPath
 from router.spec.tools import BuiltinTools, names_of
 from router.spec.wording import did_you_mean, listed, quoted
@@ -23,10 +25,24 @@ def check_tools(spec: GraphSpec) -> Findings:
         if isinstance(source, BuiltinTools):
             yield from _check_builtin(("tools", index), source)
     for node_id, node in spec.nodes.items():
-        if isinstance(node, ToolNode) and node.tool not in known and complete:
-            otherwise = f"name one of {listed(known)}" if known else "add `tools: [{builtin: calculator}]` to the graph"
-            fix = did_you_mean(node.tool, known, otherwise)
-            yield Finding(("nodes", node_id, "tool"), "the name of a tool", quoted(node.tool), fix)
+        for path, name in _called(node):
+            if name not in known and complete:
+                otherwise = (
+                    f"name one of {listed(known)}" if known else "add `tools: [{builtin: calculator}]` to the graph"
+                )
+                fix = did_you_mean(name, known, otherwise)
+                yield Finding(("nodes", node_id, *path), "the name of a tool", quoted(name), fix)
+
+
+def _called(node: NodeSpec) -> Iterator[tuple[KeyPath, str]]:
+    """The tools that a node names, each with its place."""
+    if isinstance(node, ToolNode):
+        yield ("tool",), node.tool
+    elif isinstance(node, ExpertNode):
+        for index, name in enumerate(node.tools):
+            yield ("tools", index), name
+        for name in node.tool_bias if isinstance(node.tool_bias, dict) else ():
+            yield ("tool_bias", name), name
 
 
 def _check_builtin(path: KeyPath, source: BuiltinTools) -> Findings:

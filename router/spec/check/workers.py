@@ -9,6 +9,7 @@ from router.spec.check.references import workers_of
 from router.spec.models import GraphSpec, RouterNode, TokenPairNode
 from router.spec.positions import Finding, Findings, KeyPath
 from router.spec.wording import did_you_mean, quoted
+from router.types import NodeId
 
 _DEVICE = re.compile(r"(cpu|mps|(cuda|xpu)(:\d+)?)")
 TOKEN = re.compile(r"<[^<>\s]+>")
@@ -30,11 +31,21 @@ def check_workers(spec: GraphSpec) -> Findings:
             elif node.system is not None:
                 path = ("nodes", node_id, "system")
                 yield Finding(path, "no system prompt with a sentence encoder", "one", "remove it, or use a decoder")
-        if isinstance(node, TokenPairNode) and node.small == node.large:
-            path = ("nodes", node_id, "large")
-            yield Finding(
-                path, "a larger model than the small one", f"the same worker {node.large}", "name another worker"
-            )
+        if isinstance(node, TokenPairNode):
+            yield from _check_pair(spec, node_id, node)
+
+
+def _check_pair(spec: GraphSpec, node_id: NodeId, node: TokenPairNode) -> Findings:
+    if node.small == node.large:
+        path = ("nodes", node_id, "large")
+        yield Finding(path, "a larger model than the small one", f"the same worker {node.large}", "name another worker")
+    small = spec.workers.get(node.small)
+    if small is not None and getattr(small, "token_router", None) is None:
+        fix = f"add `token_router:` to the worker {node.small}: a folder made by `tokengraph train token-router`"
+        yield Finding(("nodes", node_id, "small"), "a worker with a token_router", f"{node.small}, which has none", fix)
+    elif isinstance(small, VllmWorker) and not small.plugin:
+        fix = f"remove `plugin: false` from the worker {node.small}"
+        yield Finding(("nodes", node_id, "small"), "a worker with tokengraph's plugin", "one without", fix)
 
 
 def _check_worker(path: KeyPath, worker: WorkerSpec) -> Findings:

@@ -21,12 +21,12 @@ SPEC = """\
 name: drawn
 entry: master
 workers:
-  w: {engine: scripted, rules: [{answer: hi}]}
+  w: {engine: local, model: pocket:master, token_router: ./router}
   v: {engine: scripted, rules: [{answer: hi}]}
 tools: [{function: "package.module:search"}]
 nodes:
   master: {kind: router, worker: w, fan_out: 2, description: "a < b & \\"c\\" \\u0001"}
-  end: {kind: token_pair, small: w, large: v}
+  end: {kind: token_pair, small: w, large: v, max_large_share: 0.15}
   日本語: {kind: expert, worker: w}
   look: {kind: tool, tool: search}
   vote: {kind: join}
@@ -54,7 +54,11 @@ def test_tree_shows_every_node_and_condition_once_unfolded(graph: Graph) -> None
         console.print(tree(graph))
     text = capture.get()
     assert text.splitlines()[0].startswith("master router w")
-    for part in ("<node_0> end token_pair w / v", "below 0.25 master router w (see above)", "error, cost 2 look tool"):
+    for part in (
+        "<node_0> end token_pair w / v, at most 15% by v",
+        "below 0.25 master router w (see above)",
+        "error, cost 2 look tool",
+    ):
         assert part in text
     assert text.count("look tool") == 1
 
@@ -63,7 +67,7 @@ def test_mermaid_escapes_what_it_could_take_for_syntax(graph: Graph) -> None:
     text = mermaid(graph)
     lines = text.splitlines()
     assert lines[0] == "flowchart LR"
-    assert '    n1[["end<br/><small>w / v</small>"]]' in lines  # "end" alone would be a keyword
+    assert '    n1[["end<br/><small>w / v, at most 15#37; by v</small>"]]' in lines  # "end" alone would be a keyword
     assert '    n0 -->|"#60;node_0#62;"| n1' in lines
     assert '    n0 -->|"#60;#34;#93;#38;#124;x#62;"| n2' in lines
     assert '    n4 -.->|"error, cost 2"| n3' in lines

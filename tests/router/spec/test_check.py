@@ -17,6 +17,7 @@ workers:
   w: {{engine: scripted, rules: [{{answer: hi}}]}}
   v: {{engine: scripted, rules: [{{answer: hi}}]}}
   e: {{engine: local, model: owner/embedder, task: embed}}
+  q: {{engine: local, model: owner/small, token_router: ./router}}
 tools: [{{builtin: calculator}}]
 nodes:
 """
@@ -25,7 +26,7 @@ NODES = {
     "a": "{kind: expert, worker: w}",
     "b": "{kind: expert, worker: w}",
     "t": "{kind: tool, tool: calculator}",
-    "p": "{kind: token_pair, small: w, large: v}",
+    "p": "{kind: token_pair, small: q, large: v}",
     "j": "{kind: join}",
 }
 
@@ -102,9 +103,11 @@ WRONG = [
      ("r, a router", "when: fallback")),
     ("expert that embeds", graph(["r > a"], a="{kind: expert, worker: e}"), "nodes.a.worker",
      ("e, whose task is embed",)),
-    ("pair that embeds", graph(["r > p"], p="{kind: token_pair, small: w, large: e}"), "nodes.p.large", ("embed",)),
-    ("pair of one", graph(["r > p"], p="{kind: token_pair, small: w, large: w}"), "nodes.p.large",
-     ("the same worker w",)),
+    ("pair that embeds", graph(["r > p"], p="{kind: token_pair, small: q, large: e}"), "nodes.p.large", ("embed",)),
+    ("pair of one", graph(["r > p"], p="{kind: token_pair, small: q, large: q}"), "nodes.p.large",
+     ("the same worker q",)),
+    ("pair without a token router", graph(["r > p"], p="{kind: token_pair, small: w, large: v}"), "nodes.p.small",
+     ("a worker with a token_router", "add `token_router:` to the worker w")),
     ("prompt for an encoder", graph(["r > a"], r="{kind: router, worker: e, system: x}"), "nodes.r.system",
      ("remove it",)),
     ("too few steps", graph(["r > a"], more="budget: {steps: 1}"), "budget.steps", ("at least 2", "write 2 or more")),
@@ -143,7 +146,10 @@ def tokenizer(folder: Path, vocabulary: object, added: dict[str, int]) -> None:
 
 def pair(folder: Path) -> Path:
     text = graph(["r > p"], p="{kind: token_pair, small: s, large: l}")
-    text = text.replace("workers:\n", "workers:\n  s: {engine: local, model: ./s}\n  l: {engine: local, model: ./l}\n")
+    text = text.replace(
+        "workers:\n",
+        "workers:\n  s: {engine: local, model: ./s, token_router: ./router}\n  l: {engine: local, model: ./l}\n",
+    )
     (folder / "graph.yaml").write_text(text)
     return folder / "graph.yaml"
 

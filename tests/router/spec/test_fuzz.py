@@ -21,7 +21,7 @@ entry: master
 workers:
   m: &m {engine: scripted, rules: [{match: "a|b", answer: "<node_0>('x')<end>"}], tokens: [<node_0>, <node_1>]}
   big: {engine: vllm, model: owner/big, url: "http://${HOST:-localhost}:8000/v1", api_key: k, arguments: {a: true}}
-  small: {engine: local, model: owner/small, dtype: float32, max_batch: 4}
+  small: {engine: local, model: owner/small, dtype: float32, max_batch: 4, token_router: "pocket:x"}
 tools:
   - {builtin: calculator}
   - {function: "package.module:search", side_effects: true}
@@ -30,7 +30,7 @@ tools:
 nodes:
   master: {kind: router, worker: m, fan_out: 2, examples: [a, b], threshold: 0.5}
   one: {kind: expert, worker: small, temperature: 0.5, stop: ["\\n"]}
-  two: {kind: token_pair, small: small, large: big, max_large_share: 0.2}
+  two: {kind: token_pair, small: small, large: big, max_large_share: 0.2, large_run: 2, threshold: 0.5}
   look: {kind: tool, tool: search}
   vote: {kind: join, method: best}
 edges:

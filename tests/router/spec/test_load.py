@@ -234,13 +234,17 @@ def test_relative_paths_count_from_the_file(tmp_path: Path) -> None:
     (model / "config.json").write_text("{}")
     (tmp_path / "adapter").mkdir()
     (tmp_path / "answers.jsonl").touch()
-    text = SOUND.replace("adapters: {}", "adapters: {a: adapter}\n  old: {engine: recorded, file: answers.jsonl}")
+    text = SOUND.replace(
+        "adapters: {}",
+        "adapters: {a: adapter}\n    token_router: routers/r\n  old: {engine: recorded, file: answers.jsonl}",
+    )
     text = text.replace("worker: router}", "worker: router, tokens: heads/t}")
     (tmp_path / "graph.yaml").write_text(text.replace("owner/model", "models/small"))
     spec = load_spec(tmp_path / "graph.yaml", environ={})
     dumped = spec.model_dump()
     assert dumped["workers"]["writer"]["model"] == str(model)
     assert dumped["workers"]["writer"]["adapters"] == {"a": tmp_path / "adapter"}
+    assert dumped["workers"]["writer"]["token_router"] == str(tmp_path / "routers" / "r")
     assert dumped["workers"]["old"]["file"] == tmp_path / "answers.jsonl"
     assert dumped["nodes"]["master"]["tokens"] == tmp_path / "heads" / "t"
 

@@ -1,0 +1,122 @@
+"""Visiting an expert that has tools: its model calls them in its answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from experts.engines.base import Engine
+from experts.engines.requests import GenerateRequest, Generation, TokenId
+from router.runtime.engines import EnginePool
+from router.runtime.logprobs import token_logprobs
+from router.runtime.moves import Outcome
+from router.runtime.once import Once
+from router.runtime.options import RunOptions
+from router.runtime.tools import ToolPool
+from router.runtime.visits.answer import AnswerVisitor
+from router.runtime.visits.asking import ended, longest, split_answer
+from router.runtime.visits.base import Visit
+from router.runtime.work import Reply
+from router.spec.models import ExpertNode, GraphSpec
+from router.tools.tokens.decode import CallableTool, CalledAnswer, CallLimits, ToolDecoder
+from router.trace import Answered, WrittenCall
+from router.types import NodeId
+
+
+class ToolUserVisitor(AnswerVisitor):
+    """Answers with calls by tool tokens; the model, its tokens and the tools load with the first visit."""
+
+    def __init__(self, spec: GraphSpec, name: NodeId, node: ExpertNode, pool: EnginePool, tools: ToolPool) -> None:
+        super().__init__(spec, name, node, pool)
+        self._tools = tools
+        self._decoders: Once[ToolDecoder] = Once()
+
+    async def _engine(self) -> Engine:
+        from router.tools.tokens.file import find_tool_tokens, worker_with
+
+        worker = self._pool.worker(self._node.worker)
+        if worker is None:
+            return await self._pool.get(self._node.worker)
+        return await self._pool.get_for(worker_with(worker, find_tool_tokens(self._node.tool_tokens, worker)))
+
+    async def _answer(
+        self,
+        engine: Engine,
+        request: GenerateRequest,
+        visit: Visit,
+        options: RunOptions,
+        tokens: Mapping[TokenId, NodeId],
+    ) -> Outcome:
+        decoder = await self._decoder(engine)
+
+        async def draw(asked: GenerateRequest) -> Generation:
+            return await self._generate(engine, asked, visit)
+
+        found = await decoder.answer(request, draw=draw, consent=visit.consent, write=visit.write)
+        most = longest(self._node, options)
+        visit.allowance.check_length(found.drawn, most, found.generation.finish_reason)
+        handed_on = tokens.get(found.generation.stop_reason) if isinstance(found.generation.stop_reason, int) else None
+        if handed_on is not None:
+            whole = replace(found.generation, token_ids=found.transcript)
+            outcome = await self._hand_on(engine, request, whole, visit, handed_on, most)
+            return replace(outcome, event=outcome.event.model_copy(update={"calls": _calls(found)}))
+        return self._outcome(engine, found, visit, options)
+
+    def _outcome(self, engine: Engine, found: CalledAnswer, visit: Visit, options: RunOptions) -> Outcome:
+        working, answer = split_answer(self._node, found.generation.text)
+        probability = math.exp(found.mean_logprob)
+        return Outcome(
+            event=Answered(
+                node=self._name, query=visit.query, answer=answer, working=working, probability=probability,
+                finish_reason=ended(found.generation),
+                prompt_tokens=found.generation.prompt_tokens + found.spliced, generated_tokens=found.drawn,
+                activated_parameters=engine.info.activated_parameters, calls=_calls(found),
+                logprobs=() if options.logprobs is None else token_logprobs(engine, found.generation, working),
+            ),
+            reply=Reply(node=self._name, text=answer, logprob=found.mean_logprob),
+            probability=probability,
+        )  # fmt: skip
+
+    async def _decoder(self, engine: Engine) -> ToolDecoder:
+        """The decoder of an event loop, whose tools are called from there."""
+        import asyncio
+
+        return await self._decoders.get(asyncio.get_running_loop(), lambda: self._made(engine))
+
+    async def _made(self, engine: Engine) -> ToolDecoder:
+        from router.tools.tokens.build import tool_vocabulary
+        from router.tools.tokens.file import find_tool_tokens
+
+        node, worker = self._node, self._pool.worker(self._node.worker)
+        callers = {name: await self._tools.caller(name) for name in node.tools}
+        tools = [callers[name].tools[name] for name in node.tools]
+        folder = node.tool_tokens if worker is None else find_tool_tokens(node.tool_tokens, worker)
+        vocabulary = await tool_vocabulary(engine, tools, folder)
+        return ToolDecoder(
+            engine,
+            {
+                vocabulary.ids[tool.name]: CallableTool(
+                    tool, vocabulary.texts[tool.name], callers[tool.name],
+                    vocabulary.biases[tool.name] + _bias(node, tool.name),
+                )
+                for tool in tools
+            },
+            banned=lambda: vocabulary.banned(engine), limits=CallLimits(calls=node.tool_calls),
+        )  # fmt: skip
+
+
+def _bias(node: ExpertNode, tool: str) -> float:
+    return node.tool_bias.get(tool, 0.0) if isinstance(node.tool_bias, dict) else node.tool_bias
+
+
+def _calls(found: CalledAnswer) -> tuple[WrittenCall, ...]:
+    return tuple(
+        WrittenCall(
+            tool=call.result.tool, token=call.token, written=call.written, text=call.result.text,
+            arguments=None if call.result.arguments is None else dict(call.result.arguments),
+            failed=call.result.error is not None, cut=call.result.cut, probability=call.probability,
+            milliseconds=1000 * call.result.seconds,
+        )
+        for call in found.calls
+    )  # fmt: skip
