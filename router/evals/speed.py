@@ -1,7 +1,7 @@
 """Measures speed as ratios, side by side in one run: ``python -m router.evals.speed`` writes docs/speed.md.
 
-Every mode runs in a process of its own, and the modes take turns, so that a change of the machine's pace hits all of
-them. Shown are medians and the median of the ratios, turn by turn.
+Every mode runs in a process of its own. The modes take short turns while all of them live, so that a change of the
+machine's pace hits all of them. Shown are medians and the median of the ratios, turn by turn.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from router.evals.report import Table, write_report
@@ -22,11 +23,13 @@ log = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
 TEXT = "How does the liver break down alcohol, and why does it take longer on an empty stomach?"
 NODES = 10_000
-_WARM_UP, _REPEATS = 30, 200
+_WARM_UP, _REPEATS, _ROUNDS = 30, 5, 40  # calls before the first turn, calls a turn, turns of a mode in one `--turns`
+
+Work = Callable[[], object]
 
 
-def bare_encoder() -> float:
-    """Seconds of one forward pass of the encoder over TEXT: tokenise, run, pool, normalise; nothing else."""
+def bare_encoder() -> Work:
+    """One forward pass of the encoder over TEXT: tokenise, run, pool, normalise; nothing else."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 
@@ -43,18 +46,18 @@ def bare_encoder() -> float:
             pooled = (hidden * mask).sum(1) / mask.sum(1)
             torch.nn.functional.normalize(pooled, dim=-1).numpy()
 
-    return _median(forward)
+    return forward
 
 
-def route_decision() -> float:
-    """Seconds of one decision of graph_specs/mmlu.yaml's master about TEXT."""
+def route_decision() -> Work:
+    """One decision of graph_specs/mmlu.yaml's master about TEXT."""
     from router import Router
 
     router = Router.from_file(ROOT / "graph_specs" / "mmlu.yaml")
-    return _median(lambda: router.route(TEXT))
+    return lambda: router.route(TEXT)
 
 
-def route_decision_many_nodes() -> float:
+def route_decision_many_nodes() -> Work:
     """The same with 10,000 nodes."""
     from router import Router
     from router.spec.load import load_spec
@@ -69,12 +72,10 @@ def route_decision_many_nodes() -> float:
     }
     edges = tuple(EdgeSpec(source=spec.entry, target=name) for name in names)
     router = Router(spec.model_copy(update={"nodes": nodes, "edges": edges}))
-    return _median(lambda: router.route(TEXT))
+    return lambda: router.route(TEXT)
 
 
-def _median(work: Callable[[], object]) -> float:
-    for _ in range(_WARM_UP):
-        work()
+def _median(work: Work) -> float:
     times = []
     for _ in range(_REPEATS):
         started = time.perf_counter()
@@ -86,9 +87,33 @@ def _median(work: Callable[[], object]) -> float:
 MODES = {f.__name__: f for f in (bare_encoder, route_decision, route_decision_many_nodes)}
 
 
-def _in_process(mode: str) -> float:
+def _serve(mode: str) -> None:
+    """Warms up, then measures one turn for every line of the standard input."""
+    work = MODES[mode]()
+    for _ in range(_WARM_UP):
+        work()
+    for _ in sys.stdin:
+        sys.stdout.write(json.dumps(_median(work)) + "\n")
+        sys.stdout.flush()
+
+
+def _turns(count: int) -> list[dict[str, float]]:
+    """Seconds of a call by mode, turn by turn."""
+    with ExitStack() as stack:
+        processes = {mode: stack.enter_context(_started(mode)) for mode in MODES}
+        return [{mode: _ask(process) for mode, process in processes.items()} for _ in range(count)]
+
+
+def _started(mode: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "router.evals.speed", "--mode", mode]
-    return float(json.loads(subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout))  # noqa: S603
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)  # noqa: S603
+
+
+def _ask(process: subprocess.Popen[str]) -> float:
+    assert process.stdin and process.stdout
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return float(json.loads(process.stdout.readline()))
 
 
 def _wall(command: Sequence[str]) -> float:
@@ -99,7 +124,7 @@ def _wall(command: Sequence[str]) -> float:
 
 def route_table(turns: int) -> Table:
     """One route decision against the bare encoder."""
-    runs = [{mode: _in_process(mode) for mode in MODES} for _ in range(turns)]
+    runs = _turns(_ROUNDS * turns)
     rows = []
     for mode in MODES:
         ratio = statistics.median(run[mode] / run["bare_encoder"] for run in runs)
@@ -127,11 +152,11 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Measure speed ratios.")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--mode", choices=sorted(MODES), help="measure one mode in this process, print its seconds")
+    parser.add_argument("--mode", choices=sorted(MODES), help="measure one mode in this process, a turn a line")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "speed.md")
     arguments = parser.parse_args()
     if arguments.mode:
-        sys.stdout.write(json.dumps(MODES[arguments.mode]()))
+        _serve(arguments.mode)
         return
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     tables = [route_table(arguments.turns), cold_table(arguments.turns)]
