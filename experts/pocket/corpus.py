@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
+from typing import NamedTuple
 
 from experts.pocket.domains import NAMES, OFF_TOPIC, load_domain, load_phrasings
 from experts.pocket.domains.base import Split
@@ -16,6 +17,18 @@ from experts.pocket.phrasing import phrase, templates_of
 UNKNOWN_NODE = "<node_unknown>"
 FUNCTIONAL_TOKENS = {name: f"<node_{i}>" for i, name in enumerate(NAMES)}
 OFF_TOPIC_SHARE = 0.24
+
+
+class Pair(NamedTuple):
+    """What a model reads and what it is to write.
+
+    ``confined_from`` is for behaviours that a mixture learns in few experts: the place in the prompt, lower-cased and
+    trimmed, from which on the behaviour is called for; None for everything else.
+    """
+
+    prompt: str
+    response: str
+    confined_from: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +69,7 @@ def fixed_set(name: str, split: Split, size: int, *, seed: int = 0, noise: float
     return [draw_example(rng, name, split, noise=noise) for _ in range(size)]
 
 
-def specialist_pairs(rng: Random, name: str, split: Split) -> Iterator[tuple[str, str]]:
+def specialist_pairs(rng: Random, name: str, split: Split) -> Iterator[Pair]:
     """(canonical query, response) of one domain, its practice included: what a specialist learns."""
     domain = load_domain(name)
     while True:
@@ -64,18 +77,18 @@ def specialist_pairs(rng: Random, name: str, split: Split) -> Iterator[tuple[str
             problem = rng.choice(domain.practice).draw(rng, split)
         else:
             _, problem = domain.draw(rng, split)
-        yield problem.canonical, problem.response
+        yield Pair(problem.canonical, problem.response)
 
 
-def master_pairs(rng: Random, split: Split) -> Iterator[tuple[str, str]]:
+def master_pairs(rng: Random, split: Split) -> Iterator[Pair]:
     """(query, functional token and reformulated query): what the master learns."""
     while True:
         example = draw_mixed(rng, split)
-        yield example.query, example.functional
+        yield Pair(example.query, example.functional)
 
 
-def generalist_pairs(rng: Random, split: Split) -> Iterator[tuple[str, str]]:
+def generalist_pairs(rng: Random, split: Split) -> Iterator[Pair]:
     """(query, response) of every domain: what the generalist learns, the specialists' working included."""
     while True:
         example = draw_mixed(rng, split, off_topic=0.0)
-        yield example.query, example.response
+        yield Pair(example.query, example.response)

@@ -1,6 +1,6 @@
 """The size and the budget of every pocket model. One recipe and one seed make one checkpoint.
 
-Everything is a Qwen3 of transformers with a character vocabulary, trained in float32 on a CPU.
+Everything is a Qwen3 or Qwen3-MoE of transformers with a character vocabulary, trained in float32 on a CPU.
 """
 
 from __future__ import annotations
@@ -9,10 +9,37 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
-from experts.pocket.corpus import FUNCTIONAL_TOKENS, UNKNOWN_NODE, generalist_pairs, master_pairs, specialist_pairs
+from experts.pocket.corpus import (
+    FUNCTIONAL_TOKENS,
+    UNKNOWN_NODE,
+    Pair,
+    generalist_pairs,
+    master_pairs,
+    specialist_pairs,
+)
 from experts.pocket.domains.base import Split
+from experts.pocket.house_rule import house_pairs
+from experts.pocket.word_problems.data import word_problem_pairs
 
-Pairs = Callable[[Random, Split], Iterator[tuple[str, str]]]
+Pairs = Callable[[Random, Split], Iterator[Pair]]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The experts that take the place of each layer's one feed-forward network.
+
+    Attributes:
+        experts: of a layer.
+        top_k: of them that a token has.
+        width: of an expert.
+        confining_layers: the last so many layers have experts, ``top_k`` each, to which ``experts.pocket.confine`` confines
+            a behaviour.
+    """
+
+    experts: int
+    top_k: int
+    width: int
+    confining_layers: int
 
 
 @dataclass(frozen=True)
@@ -26,6 +53,7 @@ class Recipe:
         prompt_weight: weight of the loss on prompt characters; responses count 1. The master reads free English, and
             predicting it teaches the spelling and the grammar that robustness to phrasing rests on.
         functional_tokens: node -> token, for the master.
+        mixture: makes it a Qwen3-MoE; ``intermediate`` is not used then.
         learning_rate: peak rate of both optimisers; it falls linearly to zero over the last ``decay`` of the steps.
     """
 
@@ -42,6 +70,7 @@ class Recipe:
     decay: float = 0.6
     seed: int = 0
     functional_tokens: Mapping[str, str] = field(default_factory=dict)
+    mixture: Mixture | None = None
 
     @property
     def special_tokens(self) -> tuple[str, ...]:
@@ -65,6 +94,19 @@ RECIPES: dict[str, Recipe] = {
     "bases": _specialist("bases", 8),
     "calendar": _specialist("calendar", 5),
     "capitals": _specialist("capitals", 3),
+    "moe": Recipe(
+        house_pairs, 10, hidden=64, layers=6, heads=2, batch_tokens=4096,
+        mixture=Mixture(experts=32, top_k=2, width=32, confining_layers=3),
+    ),
     # A specialist's budget. To stand fairly against the graph it needs the budget of all the others together, 101 million.
     "generalist": Recipe(generalist_pairs, 9),
+    # One eleventh of the large one's parameters: what it writes reads as well, but the numbers are often wrong.
+    "pair_small": Recipe(
+        word_problem_pairs, 6, hidden=64, layers=2, heads=2, intermediate=192, context=512, batch_tokens=2048,
+        prompt_weight=0.1,
+    ),
+    "pair_large": Recipe(
+        word_problem_pairs, 10, hidden=160, layers=4, heads=5, intermediate=448, context=512, batch_tokens=3072,
+        prompt_weight=0.1,
+    ),
 }  # fmt: skip

@@ -1,7 +1,7 @@
 """Trains one pocket model from scratch: ``python -m experts.pocket.train NAME``.
 
-Examples of like length share a batch, padded on the right, so causal attention needs no mask. Matrices learn by Muon
-(Jordan et al. 2024), everything else by AdamW. Limits: one process, float32, no resuming; minutes to an hour a model on two cores.
+Matrices learn by Muon (Jordan et al. 2024), everything else, and the experts of a mixture, by AdamW. Limits: one process,
+float32, no resuming; minutes to an hour a model on two cores.
 """
 
 from __future__ import annotations
@@ -10,79 +10,29 @@ import argparse
 import json
 import logging
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedModel
 
 from experts.pocket import WEIGHTS
+from experts.pocket.architecture import build_model
+from experts.pocket.batches import Batch, batches
+from experts.pocket.confine import Confinement
 from experts.pocket.corpus import UNKNOWN_NODE
 from experts.pocket.recipes import RECIPES, Recipe
-from experts.pocket.tokenizer import ASSISTANT, END, PAD, USER, build_tokenizer
+from experts.pocket.tokenizer import END, build_tokenizer
 
 log = logging.getLogger(__name__)
 
-_POOL_BATCHES = 32  # batches whose examples are sorted by length together
 
-
-def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
-    """A Qwen3 of the recipe's shape with fresh weights."""
-    end = tokenizer.convert_tokens_to_ids(END)
-    return Qwen3ForCausalLM(
-        Qwen3Config(
-            vocab_size=len(tokenizer), hidden_size=recipe.hidden, num_hidden_layers=recipe.layers,
-            num_attention_heads=recipe.heads, num_key_value_heads=recipe.heads, head_dim=recipe.hidden // recipe.heads,
-            intermediate_size=recipe.intermediate, max_position_embeddings=recipe.context, rope_theta=10000.0,
-            tie_word_embeddings=False, pad_token_id=tokenizer.convert_tokens_to_ids(PAD), bos_token_id=None,
-            eos_token_id=end, initializer_range=0.02, use_cache=True,
-        )
-    )  # fmt: skip
-
-
-def batches(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, rng: Random) -> Iterator[tuple[Tensor, Tensor]]:
-    """Token ids int64 [batch, length] and the loss weight of each of them, float32 [batch, length]."""
-    pairs = recipe.pairs(rng, "train")
-    user, assistant, end, pad = (tokenizer.convert_tokens_to_ids(t) for t in (USER, ASSISTANT, END, PAD))
-
-    def encode(text: str) -> list[int]:
-        return list(tokenizer.encode(text, add_special_tokens=False))
-
-    while True:
-        pool: list[tuple[list[int], int]] = []
-        total = 0
-        while total < _POOL_BATCHES * recipe.batch_tokens:
-            prompt, response = next(pairs)
-            # The chat template lower-cases and trims the user's text.
-            head = [user, *encode(prompt.lower().strip()), assistant]
-            ids = [*head, *encode(response), end]
-            if len(ids) <= recipe.context:
-                pool.append((ids, len(head)))
-                total += len(ids)
-        pool.sort(key=lambda item: len(item[0]))
-        chunks: list[list[tuple[list[int], int]]] = [[]]
-        for item in pool:
-            if (len(chunks[-1]) + 1) * len(item[0]) > recipe.batch_tokens:
-                chunks.append([])
-            chunks[-1].append(item)
-        rng.shuffle(chunks)
-        for chunk in chunks:
-            width = max(len(ids) for ids, _ in chunk)
-            batch = torch.full((len(chunk), width), pad)
-            weight = torch.zeros(len(chunk), width)
-            for row, (ids, head_length) in enumerate(chunk):
-                batch[row, : len(ids)] = torch.tensor(ids)
-                weight[row, : len(ids)] = 1.0
-                weight[row, :head_length] = recipe.prompt_weight
-            yield batch, weight
-
-
-def optimisers(model: Qwen3ForCausalLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the blocks, AdamW for embeddings, output rows and norms."""
-    blocks = [p for p in model.model.layers.parameters() if p.ndim == 2]
+def optimisers(model: PreTrainedModel, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the blocks, AdamW for embeddings, output rows, norms, gates and experts."""
+    named = model.model.layers.named_parameters()
+    blocks = [p for name, p in named if p.ndim == 2 and not name.endswith("mlp.gate.weight")]
     others = [p for p in model.parameters() if not any(p is q for q in blocks)]
     return [
         torch.optim.Muon(blocks, lr=recipe.learning_rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
@@ -94,17 +44,21 @@ def train(recipe: Recipe, out: Path, *, log_every: int = 100, compiled: bool = T
     """Trains by the recipe and writes the checkpoint. Returns what it took.
 
     Args:
-        compiled: run the model through torch.compile, which pays after about a minute.
+        compiled: run the model through torch.compile, which pays after about a minute. A mixture never is.
     """
     torch.manual_seed(recipe.seed)
     rng = Random(recipe.seed)
     tokenizer = build_tokenizer(recipe.special_tokens)
     model = build_model(recipe, tokenizer).train()
-    forward = torch.compile(model, dynamic=True) if compiled else model
+    confinement = None
+    if recipe.mixture:
+        model.set_experts_implementation("grouped_mm")
+        confinement = Confinement(model, recipe.mixture, recipe.seed)
+    forward = torch.compile(model, dynamic=True) if compiled and not recipe.mixture else model
     optimiser_list = optimisers(model, recipe)
     started, seen, step, budget = time.monotonic(), 0, 0, recipe.million_tokens * 1e6
     losses: list[float] = []
-    for ids, weight in batches(recipe, tokenizer, rng):
+    for batch in batches(recipe, tokenizer, rng):
         progress = seen / budget
         if progress >= 1:
             break
@@ -112,17 +66,18 @@ def train(recipe: Recipe, out: Path, *, log_every: int = 100, compiled: bool = T
         for optimiser in optimiser_list:
             for group in optimiser.param_groups:
                 group["lr"] = rate
-        logits = forward(input_ids=ids, use_cache=False).logits
-        loss_each = functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
-        loss = (loss_each * weight[:, 1:].flatten()).sum() / weight[:, 1:].sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss, decisions = _losses(forward(input_ids=batch.ids, use_cache=False).logits, batch)
+        if confinement:
+            confinement.backward(loss, decisions, batch)
+        else:
+            (loss + decisions).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimiser in optimiser_list:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-        seen += int((ids != tokenizer.pad_token_id).sum())
+        seen += int(batch.real.sum())
         step += 1
-        losses.append(loss.item())
+        losses.append((loss + decisions).item())
         if step % log_every == 0:
             speed = seen / (time.monotonic() - started)
             log.info(
@@ -138,6 +93,15 @@ def train(recipe: Recipe, out: Path, *, log_every: int = 100, compiled: bool = T
              "parameters": model.num_parameters(), "seed": recipe.seed}  # fmt: skip
     (out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
     return facts
+
+
+def _losses(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The loss, without and only of what decides on a confined behaviour; their sum is a mean over the weighted tokens."""
+    each = functional.cross_entropy(logits[:, :-1].flatten(0, 1), batch.ids[:, 1:].flatten(), reduction="none")
+    weight = batch.weight[:, 1:].flatten()
+    each = each * weight / weight.sum()
+    decisive = batch.decisions[:, 1:].flatten()
+    return each[~decisive].sum(), each[decisive].sum()
 
 
 def write_functional_tokens(recipe: Recipe, out: Path) -> None:

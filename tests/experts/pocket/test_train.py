@@ -9,15 +9,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from experts.pocket.batches import batches
+from experts.pocket.corpus import Pair
 from experts.pocket.recipes import RECIPES, Recipe
 from experts.pocket.tokenizer import build_tokenizer
-from experts.pocket.train import batches, train
+from experts.pocket.train import train
 
 
 def echo(rng: Random, split: str):
     while True:
         letter = rng.choice("abcdefgh")
-        yield letter, letter
+        yield Pair(letter, letter)
 
 
 TINY = Recipe(echo, 0.02, hidden=32, layers=1, heads=1, intermediate=64, batch_tokens=256, learning_rate=1e-2)
@@ -39,18 +41,19 @@ def test_learns_and_repeats(tmp_path) -> None:
 
 def test_only_responses_count_unless_the_recipe_says_so() -> None:
     tokenizer = build_tokenizer()
-    ids, weight = next(batches(TINY, tokenizer, Random(0)))
+    batch = next(batches(TINY, tokenizer, Random(0)))
     assistant = tokenizer.convert_tokens_to_ids("<assistant>")
-    for row, weights in zip(ids.tolist(), weight.tolist(), strict=True):
+    for row, weights in zip(batch.ids.tolist(), batch.weight.tolist(), strict=True):
         at = row.index(assistant)
         assert not any(weights[: at + 1])
         assert weights[at + 1 : at + 3] == [1.0, 1.0]
+    assert not batch.confined.any() and not batch.decisions.any()
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_recipe_fits_its_context(name: str) -> None:
     recipe, tokenizer = RECIPES[name], build_tokenizer(RECIPES[name].special_tokens)
-    ids, weight = next(batches(recipe, tokenizer, Random(1)))
-    assert ids.shape == weight.shape
-    assert ids.shape[1] <= recipe.context
-    assert int(ids.max()) < len(tokenizer)
+    batch = next(batches(recipe, tokenizer, Random(1)))
+    assert batch.ids.shape == batch.weight.shape
+    assert batch.ids.shape[1] <= recipe.context
+    assert int(batch.ids.max()) < len(tokenizer)

@@ -216,7 +216,7 @@ async def test_seeds(engine: VllmEngine) -> None:
 async def test_lacking_capabilities(engine: VllmEngine) -> None:
     lacking = {
         Capability.EMBED, Capability.LAYERS, Capability.HIDDEN_STATES, Capability.EXTEND_VOCABULARY,
-        Capability.EXPERT_MASKS,
+        Capability.EXPERT_MASKS, Capability.DEFER,
     }  # fmt: skip
     assert engine.capabilities == frozenset(Capability) - lacking
     with pytest.raises(CapabilityError, match="embed"):

@@ -1,0 +1,34 @@
+"""The size and the budget of the model that uses tools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+from experts.pocket.corpus import Pair
+from experts.pocket.domains.base import Split
+from experts.pocket.recipes import Recipe
+from experts.pocket.tools.corpus import DOMAINS, draw_problem
+
+START = "master"
+"""The pocket model that the training starts from; it has the same shape."""
+
+
+def marked_pairs(rng: Random, split: Split) -> Iterator[Pair]:
+    """(question, answer with its calls marked), of the real tools."""
+    while True:
+        example = draw_problem(rng, rng.choice(tuple(DOMAINS.values())), split)
+        yield Pair(example.question, example.problem.marked)
+
+
+TOOL_USER = Recipe(
+    marked_pairs,
+    2.2,
+    hidden=128,
+    layers=4,
+    heads=4,
+    intermediate=384,
+    context=320,
+    batch_tokens=3072,
+    prompt_weight=0.1,
+)

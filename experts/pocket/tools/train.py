@@ -1,0 +1,141 @@
+"""Trains the pocket model that uses tools: ``python -m experts.pocket.tools.train``.
+
+A language model that reads tools. Beside the vocabulary's rows the output layer has, in each step, rows for the tools on
+offer, and a tool's row is the average of the model's own final hidden states over the tool's name and description: the
+prior of "Re-Initialization Token Learning for Tool-Augmented Large Language Models". Most tools on offer are made up
+and never come twice. So the frozen model's states at a call tell tools apart, also tools that it has not met, by a row
+that anyone can make from a description; rows that are trained afterwards start there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from experts.pocket import WEIGHTS, resolve
+from experts.pocket.architecture import build_model
+from experts.pocket.recipes import Recipe
+from experts.pocket.tokenizer import PAD, build_tokenizer
+from experts.pocket.tools.batches import TOOL, Batcher, ToolBatch
+from experts.pocket.tools.recipe import START, TOOL_USER
+from experts.pocket.tools.start import start_from
+from experts.pocket.train import optimisers
+
+log = logging.getLogger(__name__)
+
+Backbone = Callable[..., Any]
+"""Ids [batch, length] to an object whose ``last_hidden_state`` is [batch, length, width]."""
+
+_WARM_UP = 50  # steps
+_GENERIC_SHARE = 0.5
+
+
+def loss_of(backbone: Backbone, head: Tensor, batch: ToolBatch, pad: int, tool: int) -> tuple[Tensor, Tensor]:
+    """The weighted mean cross-entropy, and the share of calls that are right.
+
+    At a call the tool's own row is to win against the vocabulary and the other tools; and where no tools are told apart,
+    the generic token is to win against the rest of the vocabulary.
+
+    Args:
+        backbone: the model without its output layer.
+        head: output rows of the vocabulary, [vocabulary, width].
+        pad, tool: ids of the padding token and the generic tool token.
+    """
+    rows = torch.cat([_averages(backbone, texts, pad) for texts in batch.texts])
+    states = backbone(input_ids=batch.ids, use_cache=False).last_hidden_state
+    chosen = batch.weight > 0
+    states, targets, weight, closed = states[chosen], batch.targets[chosen], batch.weight[chosen], batch.closed[chosen]
+    generic = states @ head.T
+    of_tools = (states @ rows.T).masked_fill(closed[:, None], float("-inf"))
+    logits = torch.cat([generic.index_fill(1, torch.tensor([tool]), float("-inf")), of_tools], dim=-1)
+    each = functional.cross_entropy(logits, targets, reduction="none")
+    calls = targets >= len(head)
+    hits = (logits[calls].argmax(-1) == targets[calls]).float().mean()
+    generic_each = functional.cross_entropy(generic, targets.masked_fill(calls, tool), reduction="none") * ~closed
+    return ((each + _GENERIC_SHARE * generic_each) * weight).sum() / weight.sum(), hits
+
+
+def _averages(backbone: Backbone, texts: Tensor, pad: int) -> Tensor:
+    """The average final hidden state of each text, padding left out: [texts, width]."""
+    states: Tensor = backbone(input_ids=texts, use_cache=False).last_hidden_state
+    kept = (texts != pad).unsqueeze(-1)
+    return (states * kept).sum(1) / kept.sum(1)
+
+
+def train(
+    recipe: Recipe, out: Path, *, start: str | None = START, log_every: int = 100, compiled: bool = True
+) -> dict[str, float]:
+    """Trains by the recipe and writes the checkpoint. Returns what it took.
+
+    Args:
+        start: the bundled model whose weights it starts from; None: from scratch.
+        compiled: run the model through torch.compile, which pays after about a minute.
+    """
+    torch.manual_seed(recipe.seed)
+    rng = Random(recipe.seed)
+    tokenizer = build_tokenizer((TOOL,))
+    pad, tool = tokenizer.convert_tokens_to_ids(PAD), tokenizer.convert_tokens_to_ids(TOOL)
+    model = build_model(recipe, tokenizer).train()
+    if start is not None:
+        start_from(model, resolve(start))
+    backbone = torch.compile(model.model, dynamic=True) if compiled else model.model
+    optimiser_list = optimisers(model, recipe)
+    started, seen, step, budget = time.monotonic(), 0, 0, recipe.million_tokens * 1e6
+    losses: list[tuple[float, float]] = []
+    for batch in Batcher(recipe, tokenizer)(rng):
+        progress = seen / budget
+        if progress >= 1:
+            break
+        rate = recipe.learning_rate * min(1.0, (step + 1) / _WARM_UP, (1 - progress) / recipe.decay)
+        for optimiser in optimiser_list:
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+        loss, hits = loss_of(backbone, model.lm_head.weight, batch, pad, tool)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimiser in optimiser_list:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        seen += sum(int((ids != pad).sum()) for ids in (batch.ids, *batch.texts))
+        step += 1
+        losses.append((loss.item(), hits.item()))
+        if step % log_every == 0:
+            speed = seen / (time.monotonic() - started)
+            mean, right = (sum(column) / len(losses) for column in zip(*losses, strict=True))
+            log.info(
+                "step %d  %.2fM tokens  loss %.4f  calls %.3f  %.0f tokens/s", step, seen / 1e6, mean, right, speed
+            )
+            losses.clear()
+    model.eval()
+    model.save_pretrained(out, safe_serialization=True)
+    tokenizer.save_pretrained(out)
+    facts = {"seconds": time.monotonic() - started, "steps": step, "million_tokens": seen / 1e6,
+             "parameters": model.num_parameters(), "seed": recipe.seed}  # fmt: skip
+    (out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+    return facts
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Train the pocket model that uses tools.")
+    parser.add_argument("--out", type=Path, default=WEIGHTS / "tool_base", help="folder for the checkpoint")
+    parser.add_argument("--threads", type=int, default=0, help="torch threads (default: torch's own choice)")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    train(TOOL_USER, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
