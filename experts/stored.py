@@ -1,4 +1,4 @@
-"""Reading the JSON files that lie beside learned vectors and weights; needs no torch."""
+"""Reading and writing the JSON files that lie beside learned vectors and weights; needs no torch."""
 
 from __future__ import annotations
 
@@ -29,3 +29,9 @@ def read_stored(path: Path, kind: type[Stored], what: str, make: str, error: Cal
         first = found.errors(include_url=False)[0]
         at = ".".join(map(str, first["loc"])) or "the root"
         raise error(f"{path}: expected {what}, found at {at}: {first['msg']}. Train them again") from found
+
+
+def write_stored(content: BaseModel, path: Path) -> None:
+    """Writes such a file; makes its folder if it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from experts import pocket
 from experts.defer.shape import RouterShape
 from experts.errors import CheckpointError
-from experts.stored import read_stored
+from experts.stored import read_stored, write_stored
 
 if TYPE_CHECKING:
     from experts.defer.network import TokenRouter
@@ -140,7 +140,7 @@ def save_router(router: TokenRouter, file: TokenRouterFile, folder: Path) -> Non
 
 def write_file(file: TokenRouterFile, folder: Path) -> None:
     """Writes ``token_router.json`` anew: after a calibration, say."""
-    (folder / FILE_NAME).write_text(file.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_stored(file, folder / FILE_NAME)
 
 
 def load_router(folder: Path, *, small: str | None = None) -> tuple[TokenRouter, TokenRouterFile]:

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from experts.engines.base import EngineInfo
 from experts.engines.config import LocalWorker, RecordedWorker, ScriptedWorker, VllmWorker, WorkerSpec
-from experts.stored import read_stored
+from experts.stored import read_stored, write_stored
 from router.errors import TokenHeadError
 from router.functional.decision import Target
 from router.functional.report import TrainingReport
@@ -76,8 +76,7 @@ def description_hash(description: str, examples: Sequence[str]) -> str:
 
 def save_tokens(tokens: TokensFile, folder: Path) -> None:
     """Writes ``functional_tokens.json``; makes the folder if it is missing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE_NAME).write_text(tokens.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_stored(tokens, folder / FILE_NAME)
 
 
 def load_tokens(folder: Path) -> TokensFile:

@@ -126,7 +126,7 @@ class ServerMasks:
         tasks = [asyncio.ensure_future(one(place)) for place in range(len(names))]
         try:
             await asyncio.gather(*tasks)
-        except BaseException:
+        except BaseException:  # also when cancelled: the server keeps a scan, and reads on, until it is told
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from experts.engines.base import Engine
 from experts.engines.requests import Chunk, GenerateRequest, Generation, TokenId
@@ -23,8 +23,29 @@ from router.runtime.visits.asking import ended, longest, options_of, request_of,
 from router.runtime.visits.base import Visit
 from router.runtime.work import Reply
 from router.spec.models import ExpertNode, GraphSpec
-from router.trace import Answered, Pick
+from router.trace import Answered, Pick, WrittenCall
 from router.types import NodeId
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a node's model wrote.
+
+    Attributes:
+        generation: what the user sees of it.
+        transcript: all that the model read and wrote after the prompt.
+        drawn: tokens that it drew.
+        mean_logprob: of the tokens that count.
+        spliced: tokens of tools' results that it read.
+        calls: of tools, in order.
+    """
+
+    generation: Generation
+    transcript: tuple[TokenId, ...]
+    drawn: int
+    mean_logprob: float
+    spliced: int = 0
+    calls: tuple[WrittenCall, ...] = ()
 
 
 class AnswerVisitor:
@@ -61,24 +82,30 @@ class AnswerVisitor:
         options: RunOptions,
         tokens: Mapping[TokenId, NodeId],
     ) -> Outcome:
-        generation = await self._generate(engine, request, visit)
-        most = longest(self._node, options)
-        visit.allowance.check_length(len(generation.token_ids), most, generation.finish_reason)
+        written = await self._write(engine, request, visit)
+        generation, most = written.generation, longest(self._node, options)
+        visit.allowance.check_length(written.drawn, most, generation.finish_reason)
         handed_on = tokens.get(generation.stop_reason) if isinstance(generation.stop_reason, int) else None
         if handed_on is not None:
-            return await self._hand_on(engine, request, generation, visit, handed_on, most)
+            whole = replace(generation, token_ids=written.transcript)
+            outcome = await self._hand_on(engine, request, whole, visit, handed_on, most)
+            return replace(outcome, event=outcome.event.model_copy(update={"calls": written.calls}))
         working, answer = split_answer(self._node, generation.text)
-        probability = math.exp(generation.mean_logprob)
+        probability = math.exp(written.mean_logprob)
         return Outcome(
             event=Answered(
                 node=self._name, query=visit.query, answer=answer, working=working, probability=probability,
-                finish_reason=ended(generation), prompt_tokens=generation.prompt_tokens,
-                generated_tokens=len(generation.token_ids), activated_parameters=engine.info.activated_parameters,
+                finish_reason=ended(generation), prompt_tokens=generation.prompt_tokens + written.spliced,
+                generated_tokens=written.drawn, activated_parameters=engine.info.activated_parameters, calls=written.calls,
                 logprobs=() if options.logprobs is None else token_logprobs(engine, generation, working),
             ),
-            reply=Reply(node=self._name, text=answer, logprob=generation.mean_logprob),
+            reply=Reply(node=self._name, text=answer, logprob=written.mean_logprob),
             probability=probability,
         )  # fmt: skip
+
+    async def _write(self, engine: Engine, request: GenerateRequest, visit: Visit) -> Written:
+        generation = await self._generate(engine, request, visit)
+        return Written(generation, generation.token_ids, len(generation.token_ids), generation.mean_logprob)
 
     def _tokens(self, engine: Engine) -> dict[TokenId, NodeId]:
         """The functional tokens that this model may write instead of an answer."""

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import replace
-
 from experts.engines.base import Engine
-from experts.engines.requests import GenerateRequest, Generation, TokenId
+from experts.engines.requests import GenerateRequest, Generation
 from router.runtime.engines import EnginePool
-from router.runtime.logprobs import token_logprobs
-from router.runtime.moves import Outcome
 from router.runtime.once import Once
-from router.runtime.options import RunOptions
 from router.runtime.tools import ToolPool
-from router.runtime.visits.answer import AnswerVisitor
-from router.runtime.visits.asking import ended, longest, split_answer
+from router.runtime.visits.answer import AnswerVisitor, Written
 from router.runtime.visits.base import Visit
-from router.runtime.work import Reply
 from router.spec.models import ExpertNode, GraphSpec
 from router.tools.tokens.decode import CallableTool, CalledAnswer, CallLimits, ToolDecoder
-from router.trace import Answered, WrittenCall
+from router.trace import WrittenCall
 from router.types import NodeId
 
 
@@ -40,43 +31,16 @@ class ToolUserVisitor(AnswerVisitor):
             return await self._pool.get(self._node.worker)
         return await self._pool.get_for(worker_with(worker, find_tool_tokens(self._node.tool_tokens, worker)))
 
-    async def _answer(
-        self,
-        engine: Engine,
-        request: GenerateRequest,
-        visit: Visit,
-        options: RunOptions,
-        tokens: Mapping[TokenId, NodeId],
-    ) -> Outcome:
+    async def _write(self, engine: Engine, request: GenerateRequest, visit: Visit) -> Written:
         decoder = await self._decoder(engine)
 
         async def draw(asked: GenerateRequest) -> Generation:
             return await self._generate(engine, asked, visit)
 
         found = await decoder.answer(request, draw=draw, consent=visit.consent, write=visit.write)
-        most = longest(self._node, options)
-        visit.allowance.check_length(found.drawn, most, found.generation.finish_reason)
-        handed_on = tokens.get(found.generation.stop_reason) if isinstance(found.generation.stop_reason, int) else None
-        if handed_on is not None:
-            whole = replace(found.generation, token_ids=found.transcript)
-            outcome = await self._hand_on(engine, request, whole, visit, handed_on, most)
-            return replace(outcome, event=outcome.event.model_copy(update={"calls": _calls(found)}))
-        return self._outcome(engine, found, visit, options)
-
-    def _outcome(self, engine: Engine, found: CalledAnswer, visit: Visit, options: RunOptions) -> Outcome:
-        working, answer = split_answer(self._node, found.generation.text)
-        probability = math.exp(found.mean_logprob)
-        return Outcome(
-            event=Answered(
-                node=self._name, query=visit.query, answer=answer, working=working, probability=probability,
-                finish_reason=ended(found.generation),
-                prompt_tokens=found.generation.prompt_tokens + found.spliced, generated_tokens=found.drawn,
-                activated_parameters=engine.info.activated_parameters, calls=_calls(found),
-                logprobs=() if options.logprobs is None else token_logprobs(engine, found.generation, working),
-            ),
-            reply=Reply(node=self._name, text=answer, logprob=found.mean_logprob),
-            probability=probability,
-        )  # fmt: skip
+        return Written(
+            found.generation, found.transcript, found.drawn, found.mean_logprob, found.spliced, _calls(found)
+        )
 
     async def _decoder(self, engine: Engine) -> ToolDecoder:
         """The decoder of an event loop, whose tools are called from there."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from experts.engines.config import LocalWorker, VllmWorker, WorkerSpec
-from experts.stored import read_stored
+from experts.stored import read_stored, write_stored
 from router.errors import TokenHeadError
 from router.functional.head import TokenHead
 from router.types import NodeId
@@ -117,8 +117,7 @@ class ToolHead:
 
 def save_tool_tokens(tokens: ToolTokensFile, folder: Path) -> None:
     """Writes ``tool_tokens.json``; makes the folder if it is missing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE_NAME).write_text(tokens.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_stored(tokens, folder / FILE_NAME)
 
 
 def load_tool_tokens(folder: Path) -> ToolTokensFile:
