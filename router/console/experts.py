@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -139,10 +141,8 @@ def evaluate(spec: Path, node: str | None, prompts: Path, out: Path, trial: Tria
     out.mkdir(parents=True, exist_ok=True)
     (out / "evaluation.json").write_text(json.dumps(evaluation.plain(), indent=2) + "\n", encoding="utf-8")
     tables = [summary_table(evaluation), outcome_table(evaluation)]
-    command = f"tokengraph experts eval {spec} --node {asked.name} --prompts {prompts.name} --mask {trial.mask.name}"
-    write_report(
-        out / "evaluation.md", f"Mask {chosen.name}", f"{command} --target {trial.target}", tables, seed=trial.seed
-    )
+    command = shlex.join(["tokengraph", *sys.argv[1:]])
+    write_report(out / "evaluation.md", f"Mask {chosen.name}", command, tables, seed=trial.seed)
     (out / "sweep.svg").write_text(sweep_plot(evaluation), encoding="utf-8")
     if found is not None:
         (out / "heat_map.svg").write_text(heat_map(found, trial.target, chosen), encoding="utf-8")

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from router.errors import DataError, Location
+from router.errors import DataError
+from router.json_lines import read_rows
 
 Behaviour = Callable[[str, str], bool]
 """Whether an answer to a prompt shows it: ``behaviour(prompt, answer)``."""
@@ -50,22 +51,9 @@ def read_prompts(path: Path, *, classes: bool, limit: int | None = None) -> list
     Raises:
         DataError: the file is missing, is something else, or has no prompts.
     """
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise DataError(str(path), "JSON lines of labelled prompts", str(error.strerror)) from error
     found: list[LabelledPrompt] = []
     taken: dict[str | None, int] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = Location(str(path), number, 1)
-        try:
-            row = _Row.model_validate_json(line)
-        except ValidationError as error:
-            problem = error.errors()[0]
-            place = ".".join(map(str, problem["loc"])) or "the line"
-            raise DataError(where, 'an object with "prompt" and "class"', f"{place}: {problem['msg']}") from error
+    for row, where in read_rows(path, _Row, '{"prompt": ..., "class": ...}'):
         if classes and row.group is None:
             raise DataError(where, 'a "class", or a pattern or checker for the answers', "neither")
         taken[row.group] = taken.get(row.group, 0) + 1
