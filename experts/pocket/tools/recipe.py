@@ -23,7 +23,7 @@ def marked_pairs(rng: Random, split: Split) -> Iterator[Pair]:
 
 TOOL_USER = Recipe(
     marked_pairs,
-    2.2,
+    12,
     hidden=128,
     layers=4,
     heads=4,
