@@ -196,6 +196,14 @@ def serve(
         typer.Option(metavar="URL", help="Send OpenTelemetry spans there, such as http://HOST:4318/v1/traces."),
     ] = None,
     drain: Annotated[int, typer.Option(min=0, help="Seconds for requests under way when stopped.")] = 30,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="SQLite file of runs in which a tool waits for a yes; without it they end here.",
+            dir_okay=False,
+        ),
+    ] = None,
 ) -> None:
     """Serve the graph as one OpenAI model.
 
@@ -207,7 +215,7 @@ def serve(
     from router.gateway.server import ServeOptions
 
     settings = Settings(seconds=seconds, traces=traces, log_prompts=log_prompts)
-    run(ServeOptions(graph_path(spec), host, port, keys, open_to_all, otlp, drain, settings))
+    run(ServeOptions(graph_path(spec), host, port, keys, open_to_all, otlp, drain, settings, checkpoints))
 
 
 @graph_app.command()

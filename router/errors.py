@@ -8,7 +8,8 @@
     ├── TokenHeadError          functional tokens are missing or do not fit
     ├── DataError               a data file is wrong (with file and line)
     ├── RunError                a run failed
-    │   └── BudgetExceeded      a run used up its steps, tokens, seconds or cost
+    │   ├── BudgetExceeded      a run used up its steps, tokens, seconds or cost
+    │   └── NothingPending      no call waits for the answer that was given
     └── EngineError             an engine failed
         ├── EngineUnavailable   ... and another one may not
         │   └── EngineOverloaded  ... because too many wait for it
@@ -41,8 +42,8 @@ from experts.errors import (
 
 __all__ = [
     "BudgetExceeded", "CapabilityError", "CheckpointError", "DataError", "DeadlineExceeded", "EngineError",
-    "EngineOverloaded", "EngineUnavailable", "GraphError", "Location", "MaskError", "RequestError", "RunError", "SpecError",
-    "SpecProblem", "TokenHeadError", "TokengraphError", "WorkerError",
+    "EngineOverloaded", "EngineUnavailable", "GraphError", "Location", "MaskError", "NothingPending", "RequestError",
+    "RunError", "SpecError", "SpecProblem", "TokenHeadError", "TokengraphError", "WorkerError",
     "WorkerPlanError",
 ]  # fmt: skip
 
@@ -107,6 +108,10 @@ class DataError(TokengraphError):
 
 class RunError(TokengraphError):
     """A run failed."""
+
+
+class NothingPending(RunError):
+    """A run was answered that waits for no answer, or for one to another call."""
 
 
 class BudgetExceeded(RunError):

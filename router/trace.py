@@ -96,13 +96,13 @@ class WrittenCall(_Frozen):
     """A call that a model made in its answer.
 
     Attributes:
-        token: the text of the tool token.
+        token: the text of the tool token; empty for a native call.
         written: the arguments as the model wrote them.
         arguments: what the tool was called with, as JSON values; None if that never became clear.
         text: the result, or what went wrong.
         failed: there was no result.
         cut: the result was longer than the tool's ``max_output``; ``text`` is its beginning.
-        probability: of the tool token.
+        probability: of the tool token; of a native call, the mean one of a token of its turn.
     """
 
     tool: str

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from experts.engines.requests import Message, TokenId
 
@@ -42,9 +44,10 @@ class CharacterVocabulary:
         """The text of token ids without special tokens."""
         return "".join(self._text(token) for token in token_ids if token >= self._first_character)
 
-    def render(self, messages: Iterable[Message]) -> tuple[TokenId, ...]:
-        """The prompt of a dialogue: one ``role: content`` line per turn."""
-        return self.encode("".join(f"{message.role}: {message.content}\n" for message in messages) + "assistant: ")
+    def render(self, messages: Iterable[Message], tools: Sequence[Mapping[str, Any]] = ()) -> tuple[TokenId, ...]:
+        """The prompt of a dialogue: one ``role: content`` line per turn, below one of the tools if there are any."""
+        told = f"tools: {json.dumps(tools)}\n" if tools else ""
+        return self.encode(told + "".join(f"{m.role}: {m.content}\n" for m in messages) + "assistant: ")
 
     def _text(self, token: TokenId) -> str:
         if token >= self._first_character:

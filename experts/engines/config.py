@@ -91,9 +91,14 @@ class Rule(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     match: str = Field(".*", description="regular expression, searched in the last user message, case ignored")
+    after: str | None = Field(
+        None, description="regular expression; the rule is only for a dialogue that ends with a tool's result, which "
+        "it must match, too",
+    )  # fmt: skip
     answer: str = Field(
-        "", description="the answer; \\\\1 inserts a group; special tokens such as <node_2> are allowed"
-    )
+        "", description="the answer; \\\\1 inserts a group (of `after`, if there is one); special tokens such as "
+        "<node_2> are allowed",
+    )  # fmt: skip
     error: str | None = Field(None, description="fail with this message instead")
     seconds: float = Field(0.0, ge=0, description="wait so long before answering")
     logprob: float = Field(0.0, le=0, description="log-probability of each token")

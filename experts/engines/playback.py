@@ -52,7 +52,9 @@ class PlaybackEngine(PartialEngine):
 
     def render(self, request: GenerateRequest) -> tuple[TokenId, ...]:
         check_request(request, vocabulary_size=len(self._vocabulary))
-        prompt = self._vocabulary.render(request.messages) if request.prompt_ids is None else request.prompt_ids
+        prompt = request.prompt_ids
+        if prompt is None:
+            prompt = self._vocabulary.render(request.messages, request.tools)
         check_prompt(len(prompt) + len(request.forced_ids), CONTEXT_LENGTH)
         return prompt + request.forced_ids
 

@@ -55,7 +55,8 @@ class Muon(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(matrix)
         average: Tensor = state["momentum"]
         average.lerp_(matrix.grad, 1 - momentum)
-        return matrix.grad.lerp(average, momentum)
+        update: Tensor = matrix.grad.lerp(average, momentum)
+        return update
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

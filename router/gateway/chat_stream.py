@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from router.gateway.answered import Form
 from router.gateway.gateway import Call
 from router.gateway.live import LiveAnswer
+from router.gateway.own_calls import made_calls, waiting_call
 from router.gateway.report import chat_logprobs, detail_of, finish_reason, usage_of
-from router.gateway.responses import ChatChunk, ChatLogprobs, ChunkDelta, FinishReason
+from router.gateway.responses import ChatChunk, ChatLogprobs, ChunkDelta, FinishReason, ToolCallEntry
 from router.gateway.tool_calls import ToolCallReader
 from router.runtime.result import RunResult
 from router.trace import Delta, Event
@@ -19,9 +21,9 @@ class ChatStream:
     The log-probabilities come with the last chunk of a choice: an engine tells them when it has written the answer.
     """
 
-    def __init__(self, put: Callable[[object], None], call: Call, *, reads_calls: bool, logprobs: bool) -> None:
-        self._put, self._call, self._logprobs = put, call, logprobs
-        self._reads_calls = reads_calls
+    def __init__(self, put: Callable[[object], None], call: Call, form: Form, *, logprobs: bool) -> None:
+        self._put, self._call, self._form, self._logprobs = put, call, form, logprobs
+        self._told: dict[int, int] = {}
         self._choices: dict[int, LiveAnswer] = {}
         self._begun: set[int] = set()
         self._readers: dict[int, ToolCallReader] = {}
@@ -29,16 +31,23 @@ class ChatStream:
     def send(self, place: int, item: Delta | Event) -> None:
         """Text or an event of the run of one choice."""
         self._choice(place).push(item)
+        if not isinstance(item, Delta):
+            self._tell(place, item)
 
     def finish(self, results: Sequence[RunResult], *, usage: bool) -> None:
         """What is left of each choice, and how it ended."""
         for place, result in enumerate(results):
-            self._choice(place).finish(result.answer)
+            if result.pending is None:
+                self._choice(place).finish(result.answer)
             self._begin(place)
+            for event in result.events if place not in self._told else ():  # of a run that went on
+                self._tell(place, event)
             reason = finish_reason(result)
+            if waiting := waiting_call(result, self._told.get(place, 0)):
+                self._chunk(place, {"tool_calls": [waiting]})
+                reason = "tool_calls"
             if place in self._readers:
-                for piece in self._readers[place].finish():
-                    self._chunk(place, {"content": str(piece)})
+                self._pieces(place, self._readers[place].finish())
                 reason = "tool_calls" if self._readers[place].calls else reason
             self._chunk(place, {}, reason, chat_logprobs(result) if self._logprobs else None)
         last = self._head()
@@ -49,10 +58,17 @@ class ChatStream:
 
     def _choice(self, place: int) -> LiveAnswer:
         if place not in self._choices:
-            if self._reads_calls:
+            if self._form.reads_calls:
                 self._readers[place] = ToolCallReader()
             self._choices[place] = LiveAnswer(lambda text: self._text(place, text))
         return self._choices[place]
+
+    def _tell(self, place: int, event: Event) -> None:
+        """Shows the calls of a visit, if they are to be shown."""
+        if self._form.shows_calls and (calls := made_calls(event, self._told.setdefault(place, 0))):
+            self._begin(place)
+            self._told[place] += len(calls)
+            self._chunk(place, {"tool_calls": calls})
 
     def _begin(self, place: int) -> None:
         if place not in self._begun:
@@ -64,7 +80,10 @@ class ChatStream:
         if place not in self._readers:
             self._chunk(place, {"content": text})
             return
-        for piece in self._readers[place].push(text):
+        self._pieces(place, self._readers[place].push(text))
+
+    def _pieces(self, place: int, pieces: Sequence[str | ToolCallEntry]) -> None:
+        for piece in pieces:
             self._chunk(place, {"content": piece} if isinstance(piece, str) else {"tool_calls": [piece]})
 
     def _chunk(

@@ -13,6 +13,7 @@ from router.runtime.masks import NO_MASK, NodeMasks, unknown_mask
 from router.runtime.options import answers
 from router.runtime.router import Router
 from router.spec.models import AnsweringNode, ExpertNode, RouterNode
+from router.spec.tools import BuiltinTools
 from router.types import NodeId, WorkerId
 
 
@@ -47,6 +48,11 @@ class Deployment:
         if self._lone is None:
             _ = self.router.runnable
         return self
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether a run may stop to ask the user, and can be kept until the answer is there; built-ins never ask."""
+        return self.router.keeps_runs and not all(isinstance(tools, BuiltinTools) for tools in self.spec.tools)
 
     @property
     def decides(self) -> bool:

@@ -17,6 +17,7 @@ from router.errors import (
     EngineError,
     EngineOverloaded,
     EngineUnavailable,
+    NothingPending,
     RequestError,
     TokengraphError,
 )
@@ -79,6 +80,8 @@ def problem_of(error: TokengraphError | ValidationError) -> Problem:
             return Problem(504, "timeout_error", message, "deadline_exceeded", headers=_NO_RETRY)
         case BudgetExceeded(what="seconds"):
             return Problem(504, "timeout_error", message, "budget_exceeded", headers=_NO_RETRY)
+        case NothingPending():
+            return Problem(409, "invalid_request_error", message, "nothing_pending", headers=_NO_RETRY)
         case BudgetExceeded():
             return Problem(422, "invalid_request_error", message, "budget_exceeded")
         case EngineUnavailable():

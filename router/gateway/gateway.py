@@ -42,6 +42,7 @@ class Gateway:
 
     Attributes:
         problem: what is wrong with the newest version of the spec; None if it is the one that is served.
+        going: threads of runs that go on with the user's answer right now.
     """
 
     deployment: Deployment
@@ -51,6 +52,7 @@ class Gateway:
     affinity: Affinity = field(default_factory=Affinity)
     metrics: Metrics = field(default_factory=Metrics)
     problem: str | None = None
+    going: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.traces = Traces(self.settings.traces)

@@ -37,8 +37,13 @@ class Version:
     stamp: Stamp
 
 
-def read_version(spec: Path, keys: Path | None, environ: Mapping[str, str] = os.environ) -> Version:
+def read_version(
+    spec: Path, keys: Path | None, environ: Mapping[str, str] = os.environ, checkpoints: Path | None = None
+) -> Version:
     """The spec and the keys as they are in the files now; models load with the first request.
+
+    Args:
+        checkpoints: file of the runs that wait for a yes.
 
     Raises:
         SpecError, DataError, GraphError: what is wrong with them.
@@ -50,7 +55,9 @@ def read_version(spec: Path, keys: Path | None, environ: Mapping[str, str] = os.
         more = () if keys is None else read_keys(keys)
         known, files = files, (*included, *mask_files(graph), *([keys] if keys else []))
         if files == known:
-            return Version(Deployment(Router(graph)).prepare(), (*graph.gateway.keys, *more), files, stamp)
+            return Version(
+                Deployment(Router(graph, checkpoints=checkpoints)).prepare(), (*graph.gateway.keys, *more), files, stamp
+            )
 
 
 class Reloader:

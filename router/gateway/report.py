@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 
 from router.gateway.responses import (
     ChatLogprobs,
@@ -10,6 +11,7 @@ from router.gateway.responses import (
     Detail,
     FinishReason,
     NodeUsage,
+    RunDetail,
     TopLogprob,
     Usage,
 )
@@ -36,16 +38,17 @@ def _node_usage(event: Event) -> NodeUsage:
 
 def detail_of(request_id: str, results: Sequence[RunResult]) -> Detail:
     """The field ``tokengraph`` of a response."""
-    return {
-        "trace": request_id,
-        "runs": [
-            {
-                "route": [pick.model_dump() for pick in result.route],
-                "events": [event.model_dump(mode="json", exclude={"logprobs"}) for event in result.events],
-            }
-            for result in results
-        ],
+    return {"trace": request_id, "runs": [_run_detail(result) for result in results]}
+
+
+def _run_detail(result: RunResult) -> RunDetail:
+    detail: RunDetail = {
+        "route": [pick.model_dump() for pick in result.route],
+        "events": [event.model_dump(mode="json", exclude={"logprobs"}) for event in result.events],
     }
+    if result.pending is not None:
+        detail["pending"] = asdict(result.pending)
+    return detail
 
 
 def last_answer(result: RunResult) -> Answered | None:

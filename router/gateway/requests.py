@@ -111,6 +111,9 @@ class ChatRequest(_Generating):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: list[Tool] | None = None
     tool_choice: Literal["auto", "none"] | None = None
+    show_tool_calls: bool | None = Field(
+        None, description="tell the calls that nodes made as `tool_calls` of the answer; their ids begin with made_"
+    )
 
     @property
     def callable_tools(self) -> tuple[dict[str, Any], ...]:

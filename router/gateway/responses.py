@@ -92,10 +92,11 @@ class ChatChoice(TypedDict):
 
 
 class RunDetail(TypedDict):
-    """How an answer came about: the functional tokens chosen, and the events of the run."""
+    """How an answer came about: the functional tokens chosen, the events, the call that waits for a yes."""
 
     route: list[dict[str, Any]]
     events: list[dict[str, Any]]
+    pending: NotRequired[dict[str, Any]]
 
 
 class Detail(TypedDict):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from router.errors import DeadlineExceeded
+from router.gateway.own_calls import Approval
 from router.runtime.query import Prompt, Query
 from router.runtime.result import RunResult
 from router.runtime.router import Router, RunOptions
@@ -19,11 +20,18 @@ Send = Callable[[Delta | Event], None]
 
 @dataclass(frozen=True)
 class Ask:
-    """What one run is asked; ``node`` alone, or the graph."""
+    """What one run is asked; ``node`` alone, or the graph.
+
+    Attributes:
+        thread: keeps the run while a call of it waits.
+        approval: goes on with the run of the thread instead.
+    """
 
     query: Query | Prompt
     node: NodeId | None
     options: RunOptions
+    thread: str | None = None
+    approval: Approval | None = None
 
 
 async def run_all(router: Router, asks: Sequence[Ask], sends: Sequence[Send] | None = None) -> list[RunResult]:
@@ -60,4 +68,18 @@ async def _side_by_side(router: Router, each: Sequence[tuple[Ask, Send | None]])
 
 
 async def _run(router: Router, ask: Ask, send: Send | None) -> RunResult:
-    return await router.arun(ask.query, options=ask.options, node=ask.node, send=send)
+    if ask.thread is None:
+        return await router.arun(ask.query, options=ask.options, node=ask.node, send=send)
+    waits = False
+    try:
+        if ask.approval is None:
+            result = await router.arun(ask.query, options=ask.options, thread_id=ask.thread, send=send)
+        else:
+            waits = True  # also if it fails: the client may say it again
+            yes, call = ask.approval.yes, ask.approval.call
+            result = await router.aresume(ask.thread, approve=yes, call=call, options=ask.options)
+        waits = result.pending is not None
+        return result
+    finally:
+        if not waits:
+            await router.aforget(ask.thread)

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from starlette.applications import Starlette
 
@@ -32,6 +33,7 @@ class ServeOptions:
         open: serve others than this machine without keys.
         otlp: URL of an OpenTelemetry collector.
         drain: seconds that requests under way get when the server is stopped.
+        checkpoints: file of the runs in which a tool waits for the user's yes; without it they end with the server.
     """
 
     spec: Path
@@ -42,6 +44,7 @@ class ServeOptions:
     otlp: str | None = None
     drain: int = 30
     settings: Settings = field(default_factory=Settings)
+    checkpoints: Path | None = None
 
 
 def make_app(options: ServeOptions) -> tuple[Starlette, Gateway]:
@@ -52,8 +55,11 @@ def make_app(options: ServeOptions) -> tuple[Starlette, Gateway]:
         GraphError: it would serve everybody without keys, and was not told to.
     """
 
+    folder = TemporaryDirectory(prefix="tokengraph-", ignore_cleanup_errors=True)
+    checkpoints = options.checkpoints or Path(folder.name) / "checkpoints.sqlite"
+
     def read() -> Version:
-        return read_version(options.spec, options.keys)
+        return read_version(options.spec, options.keys, checkpoints=checkpoints)
 
     version = read()
     keys = Keys(version.keys, os.environ)
@@ -77,6 +83,7 @@ def make_app(options: ServeOptions) -> tuple[Starlette, Gateway]:
                 await watching
             await reloader.close()
             await gateway.deployment.retire()
+            folder.cleanup()
 
     return create_app(gateway, lifespan), gateway
 

@@ -14,7 +14,7 @@ from router.errors import RunError
 from router.tools.ask import PendingCall
 
 if TYPE_CHECKING:
-    from langgraph.types import StateSnapshot
+    from langgraph.types import Interrupt, StateSnapshot
 
 APPROVAL = "approval"
 """Key of ``config["configurable"]``: the user's Approval, for the run that goes on."""
@@ -74,12 +74,11 @@ class RunConsent:
         return interrupt(asked) is True
 
 
-def asked_in(state: StateSnapshot) -> Mapping[str, Any] | None:
-    """The first call that a stopped run asks for."""
-    found = (each.value for each in state.interrupts if isinstance(each.value, dict) and "tool" in each.value)
-    return next(found, None)
+def asked_in(state: StateSnapshot) -> Interrupt | None:
+    """The first question of a stopped run."""
+    return next((each for each in state.interrupts if isinstance(each.value, dict) and "tool" in each.value), None)
 
 
-def pending_call(asked: Mapping[str, Any]) -> PendingCall:
+def pending_call(asked: Interrupt) -> PendingCall:
     """The call without what belongs to the run."""
-    return PendingCall(asked["tool"], asked["description"], asked["arguments"])
+    return PendingCall(asked.value["tool"], asked.value["description"], asked.value["arguments"], asked.id)

@@ -123,10 +123,31 @@ class Router(Blocking):
         """The engine of a worker, started if need be; it stays this Router's to close."""
         return await self._pool.get(worker)
 
-    async def aresume(self, thread_id: str, *, approve: bool | None = None) -> RunResult:
-        """See ``resume``."""
-        async with self._session(thread_id, NO_OPTIONS) as session:
-            return await session.resume(approve)
+    @property
+    def keeps_runs(self) -> bool:
+        """Whether there are checkpoints."""
+        return self._checkpoints is not None
+
+    async def aresume(
+        self, thread_id: str, *, approve: bool | None = None, call: str | None = None, options: RunOptions = NO_OPTIONS
+    ) -> RunResult:
+        """See ``resume``.
+
+        Args:
+            call: the ``PendingCall.id`` that ``approve`` is meant for; another call that waits by now is not answered.
+            options: those of the run; a visit that was interrupted begins anew with these.
+        """
+        async with self._session(thread_id, options) as session:
+            return await session.resume(approve, call)
+
+    async def aforget(self, thread_id: str) -> None:
+        """Removes a thread from the checkpoints."""
+        if self._checkpoints is None:
+            return
+        from router.runtime.checkpoints import open_checkpoints
+
+        async with open_checkpoints(self._checkpoints) as saver:
+            await saver.adelete_thread(thread_id)
 
     async def astream(
         self, query: Query, *, thread_id: str | None = None, options: RunOptions = NO_OPTIONS

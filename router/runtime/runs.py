@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from router.errors import RunError, TokengraphError
+from router.errors import NothingPending, RunError, TokengraphError
 from router.runtime.consent import APPROVAL, Approval, asked_in, pending_call
 from router.runtime.options import RUN_OPTIONS, RunOptions
 from router.runtime.query import Query, input_of, messages_of
@@ -38,18 +38,20 @@ class Session:
         output = await self.runnable.ainvoke(input_of(query), **self.options)
         return await self._result(output, messages_of(query)[-1].content, started)
 
-    async def resume(self, approve: bool | None = None) -> RunResult:
-        """Finishes the thread's last run; ``approve`` answers the call that it waits with."""
+    async def resume(self, approve: bool | None = None, call: str | None = None) -> RunResult:
+        """Finishes the thread's last run; ``approve`` answers the call that it waits with, which is to be ``call``."""
         state = await self.runnable.aget_state(self.options["config"])
         if not state.values and not state.next:
-            raise RunError(f"expected a thread named {self.thread_id!r}, found none. Start it with run()")
+            kind = RunError if call is None else NothingPending
+            raise kind(f"expected a thread named {self.thread_id!r}, found none. Start it with run()")
         if approve is not None:
-            if (asked := asked_in(state)) is None:
-                raise RunError(
-                    f"expected a call that waits for a yes or a no in thread {self.thread_id!r}, found none. Resume it "
-                    "without an answer"
+            asked = asked_in(state)
+            if asked is None or call not in (None, asked.id):
+                raise NothingPending(
+                    f"expected a call that waits for a yes or a no in thread {self.thread_id!r}, found "
+                    f"{'none' if asked is None else 'that another one does'}. Resume it without an answer"
                 )
-            self.options["config"]["configurable"][APPROVAL] = Approval(asked, approve)
+            self.options["config"]["configurable"][APPROVAL] = Approval(asked.value, approve)
         started = time.perf_counter()
         output = await self.runnable.ainvoke(None, **self.options) if state.next else state.values
         text = next((str(m.text) for m in reversed(output["messages"]) if m.type == "human"), "")

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from router.errors import SpecError, SpecProblem
-from router.spec.check import check_files, check_fit, check_masks, check_structure
+from router.spec.check import check_files, check_fit, check_masks, check_structure, check_templates
 from router.spec.document import Document
 from router.spec.explain import explain
 from router.spec.include import Sources
@@ -81,6 +81,7 @@ def _checked(spec: GraphSpec, thorough: bool) -> Findings:
     yield from check_structure(spec)
     yield from check_files(spec)
     yield from check_masks(spec)
+    yield from check_templates(spec)
     if thorough:
         yield from check_fit(spec)
 

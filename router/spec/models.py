@@ -68,6 +68,10 @@ class ExpertNode(AnsweringNode):
         (), description="masks that requests may ask for instead, by the names in these files"
     )
     tools: tuple[str, ...] = Field((), description="names of the graph's `tools` that the model may call in its answer")
+    tool_format: Literal["tokens", "native"] = Field(
+        "tokens",
+        description="how it calls them: by one token each, or by its chat template's own function calling, in JSON",
+    )
     tool_tokens: Path | None = Field(
         None, description="folder made by `tokengraph train tool-tokens`; without it the model's own tool tokens, and rows "
         "from the descriptions for tools that it does not know",

@@ -15,11 +15,13 @@ class PendingCall:
         tool: the tool's name.
         description: what the tool does.
         arguments: what it is called with, checked, as JSON values.
+        id: of the question, once a run waits with it.
     """
 
     tool: str
     description: str
     arguments: Mapping[str, Any]
+    id: str = ""
 
 
 class Consent(Protocol):

@@ -7,6 +7,7 @@ from router.runtime.tools import ToolPool
 from router.runtime.visits.answer import AnswerVisitor
 from router.runtime.visits.base import Visit, Visitor
 from router.runtime.visits.join import JoinVisitor
+from router.runtime.visits.native_user import NativeUserVisitor
 from router.runtime.visits.route import RouteVisitor
 from router.runtime.visits.token_pair import TokenPairVisitor
 from router.runtime.visits.tool import ToolVisitor
@@ -23,9 +24,10 @@ def visitor(spec: GraphSpec, name: NodeId, pool: EnginePool, tools: ToolPool) ->
         case RouterNode() as node:
             return RouteVisitor(spec, name, node, pool)
         case ExpertNode() as node:
-            return (
-                ToolUserVisitor(spec, name, node, pool, tools) if node.tools else AnswerVisitor(spec, name, node, pool)
-            )
+            if not node.tools:
+                return AnswerVisitor(spec, name, node, pool)
+            kind = NativeUserVisitor if node.tool_format == "native" else ToolUserVisitor
+            return kind(spec, name, node, pool, tools)
         case TokenPairNode() as node:
             return TokenPairVisitor(spec, name, node, pool)
         case JoinNode() as node:

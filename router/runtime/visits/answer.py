@@ -38,6 +38,7 @@ class Written:
         mean_logprob: of the tokens that count.
         spliced: tokens of tools' results that it read.
         calls: of tools, in order.
+        asked: the request that the transcript follows, if that is not the visit's own.
     """
 
     generation: Generation
@@ -46,6 +47,7 @@ class Written:
     mean_logprob: float
     spliced: int = 0
     calls: tuple[WrittenCall, ...] = ()
+    asked: GenerateRequest | None = None
 
 
 class AnswerVisitor:
@@ -88,7 +90,7 @@ class AnswerVisitor:
         handed_on = tokens.get(generation.stop_reason) if isinstance(generation.stop_reason, int) else None
         if handed_on is not None:
             whole = replace(generation, token_ids=written.transcript)
-            outcome = await self._hand_on(engine, request, whole, visit, handed_on, most)
+            outcome = await self._hand_on(engine, written.asked or request, whole, visit, handed_on, most)
             return replace(outcome, event=outcome.event.model_copy(update={"calls": written.calls}))
         working, answer = split_answer(self._node, generation.text)
         probability = math.exp(written.mean_logprob)

@@ -9,6 +9,7 @@ from router.runtime.once import Once
 from router.runtime.tools import ToolPool
 from router.runtime.visits.answer import AnswerVisitor, Written
 from router.runtime.visits.base import Visit
+from router.runtime.visits.calls import written_call
 from router.spec.models import ExpertNode, GraphSpec
 from router.tools.tokens.decode import CallableTool, CalledAnswer, CallLimits, ToolDecoder
 from router.trace import WrittenCall
@@ -76,11 +77,6 @@ def _bias(node: ExpertNode, tool: str) -> float:
 
 def _calls(found: CalledAnswer) -> tuple[WrittenCall, ...]:
     return tuple(
-        WrittenCall(
-            tool=call.result.tool, token=call.token, written=call.written, text=call.result.text,
-            arguments=None if call.result.arguments is None else dict(call.result.arguments),
-            failed=call.result.error is not None, cut=call.result.cut, probability=call.probability,
-            milliseconds=1000 * call.result.seconds,
-        )
+        written_call(call.result, written=call.written, probability=call.probability, token=call.token)
         for call in found.calls
-    )  # fmt: skip
+    )

@@ -1,7 +1,7 @@
 """What pydantic cannot see: whether the parts of a spec fit together.
 
-``check_structure`` needs nothing but the spec; ``check_files`` and ``check_masks`` look at the disk, ``check_fit`` reads
-whole models. All yield findings that ``load_spec`` puts in their place in the file; those of the structure ``build_graph``
+``check_structure`` needs nothing but the spec; ``check_files``, ``check_masks`` and ``check_templates`` look at the disk,
+``check_fit`` reads whole models. All yield findings that ``load_spec`` puts in their place in the file; those of the structure ``build_graph``
 raises for a spec made in Python.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 from router.spec.check.edges import check_edges
 from router.spec.check.files import check_files
 from router.spec.check.masks import check_fit, check_masks
+from router.spec.check.native import check_native, check_templates
 from router.spec.check.reach import check_reach
 from router.spec.check.references import check_references
 from router.spec.check.tools import check_tools
@@ -17,7 +18,7 @@ from router.spec.check.workers import check_workers
 from router.spec.models import GraphSpec
 from router.spec.positions import Findings
 
-__all__ = ["check_files", "check_fit", "check_masks", "check_structure"]
+__all__ = ["check_files", "check_fit", "check_masks", "check_structure", "check_templates"]
 
 
 def check_structure(spec: GraphSpec) -> Findings:
@@ -27,5 +28,6 @@ def check_structure(spec: GraphSpec) -> Findings:
     yield from check_workers(spec)
     yield from check_edges(spec)
     yield from check_tools(spec)
+    yield from check_native(spec)
     if not dangling:
         yield from check_reach(spec)

@@ -60,12 +60,13 @@ def _check_worker(path: KeyPath, worker: WorkerSpec) -> Findings:
         yield from _check_vllm(path, worker)
     if isinstance(worker, ScriptedWorker):
         for index, rule in enumerate(worker.rules):
-            try:
-                re.compile(rule.match)
-            except (re.error, OverflowError, RecursionError) as error:
-                found = f"{quoted(rule.match)} ({error})"
-                fix = "correct it; put a backslash before a character meant literally"
-                yield Finding((*path, "rules", index, "match"), "a regular expression", found, fix)
+            for key, pattern in (("match", rule.match), ("after", rule.after or "")):
+                try:
+                    re.compile(pattern)
+                except (re.error, OverflowError, RecursionError) as error:
+                    found = f"{quoted(pattern)} ({error})"
+                    fix = "correct it; put a backslash before a character meant literally"
+                    yield Finding((*path, "rules", index, key), "a regular expression", found, fix)
         for index, token in enumerate(worker.tokens):
             yield from check_token((*path, "tokens", index), token)
 

@@ -136,8 +136,8 @@ class ToolDecoder:
 
         Args:
             draw: generates a piece of text, and shows it to who listens.
-            consent: asks the user before a tool with side effects runs. One such call an answer may run: a run that
-                stops to ask begins the node anew, and would make the earlier call twice.
+            consent: asks the user before a tool with side effects runs. For one such call an answer: a run that stops
+                to ask begins the node anew, and would make the earlier call twice.
             write: told the results.
 
         Raises:
@@ -223,7 +223,7 @@ class ToolDecoder:
         answer.transcript += (token,)
         written = ""
         try:
-            if entry.tool.side_effects and any(self._changed(made) for made in answer.calls):
+            if entry.tool.side_effects and any(self._asked_for(made) for made in answer.calls):
                 raise ToolDenied(
                     f"{entry.tool.name}: expected one call with side effects an answer, found a second one"
                 )
@@ -251,14 +251,10 @@ class ToolDecoder:
         answer.calls.append(made)
         return made
 
-    def _changed(self, made: MadeCall) -> bool:
-        """Whether a call may have had an effect: it was not refused before it ran."""
+    def _asked_for(self, made: MadeCall) -> bool:
+        """Whether the user was asked for a call, whatever the answer was."""
         entry = next(entry for entry in self._tools.values() if entry.tool.name == made.result.tool)
-        return (
-            entry.tool.side_effects
-            and made.result.arguments is not None
-            and not isinstance(made.result.error, ToolDenied)
-        )
+        return entry.tool.side_effects and made.result.arguments is not None
 
     def _whole(self, answer: _Answer, finish: FinishReason, reason: TokenId | str | None) -> CalledAnswer:
         last = answer.calls[-1].result.error if answer.calls else None

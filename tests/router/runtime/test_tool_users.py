@@ -142,6 +142,20 @@ def test_side_effects_wait_for_a_yes_and_happen_once(tmp_path: Path) -> None:
     assert answered(refused).calls[0].failed
 
 
+def test_after_a_no_the_same_answer_asks_no_more(tmp_path: Path) -> None:
+    mail = {"function": "tests.router.runtime.desk_tools:send_mail"}
+    write = rf'"ann", "{tmp_path / "outbox"}")'
+    rules = (
+        (r"second one", "so be it"), (r"<tool_send_mail>\($", write), (r"=error", "so <tool_send_mail>"),
+        ("a mail", "<tool_send_mail>so"),
+    )  # fmt: skip
+    nodes = {"a": expert("m", tools=["send_mail"])}
+    with make("a", {"m": worker(*rules)}, nodes, tools=[mail], checkpoints=tmp_path / "c.sqlite") as router:
+        assert router.run("a mail", thread_id="t").pending is not None
+        done = router.resume("t", approve=False)
+    assert done.pending is None and "second one" in answered(done).calls[1].text
+
+
 def test_a_model_without_tool_tokens_says_what_to_do() -> None:
     with graph(("how many", "5"), tools=("power",)) as router, pytest.raises(TokenHeadError, match="train tool-tokens"):
         router.run("how many?")
