@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 
 from router.runtime.work import Reply
@@ -40,41 +41,54 @@ class Move:
     query: str
 
 
-def moves(spec: GraphSpec, node: NodeId, outcome: Outcome, *, query: str, original: str) -> tuple[Move, ...]:
-    """The edges that a visit's outcome leads along; none ends this branch of the run.
+class WaysOut:
+    """The edges out of one node, sorted by their condition once: a router may have thousands of them."""
 
-    A target is asked once, along the first edge that applies. An expert that hands the query on gives no answer that an
-    ``always`` edge could carry on; a router takes its ``always`` edges whatever it chose.
+    def __init__(self, spec: GraphSpec, node: NodeId) -> None:
+        self._spec = spec
+        self._router = isinstance(spec.nodes[node], RouterNode)
+        self._edges: dict[When, list[EdgeSpec]] = defaultdict(list)
+        self._picked: dict[NodeId, list[tuple[int, EdgeSpec]]] = defaultdict(list)  # `token` edges and their places
+        for place, edge in enumerate(spec.edges):
+            if edge.source == node:
+                self._edges[spec.when(edge)].append(edge)
+                if spec.when(edge) == "token":
+                    self._picked[edge.target].append((place, edge))
 
-    Args:
-        query: what the node was asked.
-        original: what the user typed.
-    """
-    edges = [edge for edge in spec.edges if edge.source == node]
-    reformulated = dict(outcome.picks)
-    answer = None if outcome.reply is None else outcome.reply["text"]
+    def moves(self, outcome: Outcome, *, query: str, original: str) -> tuple[Move, ...]:
+        """The edges that a visit's outcome leads along; none ends this branch of the run.
 
-    def when(kind: When) -> list[EdgeSpec]:
-        return [edge for edge in edges if spec.when(edge) == kind]
+        A target is asked once, along the first edge that applies. An expert that hands the query on gives no answer
+        that an ``always`` edge could carry on; a router takes its ``always`` edges whatever it chose.
 
-    if outcome.failure is not None:
-        taken = when("error") or when("fallback")
-    elif not outcome.picks and answer is None:
-        taken = when("fallback") or when("always")
-    else:
-        unsure = [e for e in when("low_confidence") if (outcome.probability or 0.0) < (e.below or 0.0)]
-        picked = [edge for edge in when("token") if edge.target in reformulated]
-        handed_on = answer is None and not isinstance(spec.nodes[node], RouterNode)
-        taken = unsure or (picked if handed_on else picked + when("always"))
+        Args:
+            query: what the node was asked.
+            original: what the user typed.
+        """
+        reformulated = dict(outcome.picks)
+        answer = None if outcome.reply is None else outcome.reply["text"]
+        if outcome.failure is not None:
+            taken = self._when("error") or self._when("fallback")
+        elif not outcome.picks and answer is None:
+            taken = self._when("fallback") or self._when("always")
+        else:
+            unsure = [e for e in self._when("low_confidence") if (outcome.probability or 0.0) < (e.below or 0.0)]
+            places = sorted(place for target in reformulated for place in self._picked.get(target, ()))
+            picked = [edge for _, edge in places]
+            handed_on = answer is None and not self._router
+            taken = unsure or (picked if handed_on else picked + self._when("always"))
 
-    def ask(edge: EdgeSpec) -> str:
-        if edge.query is not None:
-            texts = {"query": query, "answer": answer or "", "original": original}
-            # In one pass, so that braces in the texts stay what they are.
-            return _PLACEHOLDER.sub(lambda found: texts[found[1]], edge.query)
-        if spec.when(edge) == "token":
-            return reformulated[edge.target]
-        return answer if answer is not None and spec.when(edge) == "always" else query
+        def ask(edge: EdgeSpec) -> str:
+            if edge.query is not None:
+                texts = {"query": query, "answer": answer or "", "original": original}
+                # In one pass, so that braces in the texts stay what they are.
+                return _PLACEHOLDER.sub(lambda found: texts[found[1]], edge.query)
+            if self._spec.when(edge) == "token":
+                return reformulated[edge.target]
+            return answer if answer is not None and self._spec.when(edge) == "always" else query
 
-    first = {edge.target: edge for edge in reversed(taken)}
-    return tuple(Move(edge, ask(edge)) for edge in taken if edge is first[edge.target])
+        first = {edge.target: edge for edge in reversed(taken)}
+        return tuple(Move(edge, ask(edge)) for edge in taken if edge is first[edge.target])
+
+    def _when(self, kind: When) -> list[EdgeSpec]:
+        return self._edges.get(kind, [])

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from experts.engines.requests import Message
 from router.errors import GraphError
 from router.functional.decision import Decision
-from router.runtime.moves import moves
 from router.runtime.visits import RouteVisitor, Visitor
 from router.spec.models import GraphSpec, RouterNode
 from router.types import NodeId
@@ -42,7 +41,7 @@ async def decide(
     for place, (dialogue, decision) in enumerate(zip(dialogues, decisions, strict=True)):
         query = dialogue[-1].content
         outcome = visitor.outcome(query, decision)
-        for move in moves(spec, node, outcome, query=query, original=query)[:1] if decision.chosen else ():
+        for move in visitor.ways_out.moves(outcome, query=query, original=query)[:1] if decision.chosen else ():
             target = move.edge.target
             if isinstance(spec.nodes[target], RouterNode) and target not in path:
                 below.setdefault(target, {})[place] = (*dialogue[:-1], Message("user", move.query))

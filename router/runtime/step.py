@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
@@ -16,7 +17,7 @@ from experts.errors import EngineError
 from router.errors import TokengraphError
 from router.runtime.budget import Allowance
 from router.runtime.consent import RunConsent
-from router.runtime.moves import Move, Outcome, moves
+from router.runtime.moves import Move, Outcome, WaysOut
 from router.runtime.options import RUN_OPTIONS, RunOptions
 from router.runtime.schedule import Schedule
 from router.runtime.state import GraphState
@@ -38,6 +39,10 @@ class Step:
 
     def __init__(self, spec: GraphSpec, name: NodeId, visitor: Visitor, schedule: Schedule) -> None:
         self._spec, self._name, self._visitor, self._schedule = spec, name, visitor, schedule
+
+    @cached_property
+    def _ways_out(self) -> WaysOut:
+        return WaysOut(self._spec, self._name)  # when first visited: of a large graph, a run visits few nodes
 
     async def run(self, state: GraphState, config: RunnableConfig) -> Command[str]:
         """Makes the visits one after the other (several only if several branches ask the same node at once).
@@ -90,7 +95,7 @@ class Step:
         try:
             allowance.check(writes=not isinstance(node, (JoinNode, ToolNode)))
             outcome = await allowance.in_time(self._attempt(visit))
-            taken = moves(self._spec, self._name, outcome, query=query, original=original)
+            taken = self._ways_out.moves(outcome, query=query, original=original)
             if outcome.failure is not None and not taken:
                 raise outcome.failure
         except TokengraphError as error:

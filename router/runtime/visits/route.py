@@ -9,7 +9,7 @@ from router.functional.decision import Choice, Decision, FunctionalRouter, Keep
 from router.functional.targets import targets_of
 from router.functional.tokens_file import find_tokens, worker_for
 from router.runtime.engines import EnginePool
-from router.runtime.moves import Outcome
+from router.runtime.moves import Outcome, WaysOut
 from router.runtime.once import Once
 from router.runtime.visits.base import Visit
 from router.spec.models import GraphSpec, RouterNode
@@ -25,6 +25,7 @@ class RouteVisitor:
     def __init__(self, spec: GraphSpec, name: NodeId, node: RouterNode, pool: EnginePool) -> None:
         self._name, self._node, self._pool = name, node, pool
         self._targets = targets_of(spec, name)
+        self.ways_out = WaysOut(spec, name)
         self._router: Once[tuple[FunctionalRouter, int]] = Once()
 
     async def router(self) -> FunctionalRouter:
