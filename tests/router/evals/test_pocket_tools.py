@@ -9,7 +9,7 @@ from router.evals import pocket_tools
 
 def test_command_writes_both_tables(tmp_path, monkeypatch) -> None:
     out = tmp_path / "page.md"
-    monkeypatch.setattr(pocket_tools, "COUNTS", (2,))
+    monkeypatch.setattr(pocket_tools, "COUNTS", (1,))
     monkeypatch.setattr(sys, "argv", ["pocket_tools", "--each", "1", "--out", str(out)])
     pocket_tools.main()
     lines = out.read_text(encoding="utf-8").splitlines()
