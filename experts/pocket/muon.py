@@ -61,10 +61,11 @@ class Muon(torch.optim.Optimizer):
 
 def orthogonal(matrices: Tensor) -> Tensor:
     """Nearly orthogonal matrices with the singular vectors of the given ones: [n, rows, columns], float32."""
-    wide = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
+    tall = matrices.shape[1] > matrices.shape[2]
+    wide: Tensor = matrices.mT if tall else matrices
     wide = wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=_EPSILON)
     a, b, c = _COEFFICIENTS
     for _ in range(_STEPS):
         gram = wide @ wide.mT
         wide = a * wide + torch.baddbmm(gram, gram, gram, beta=b, alpha=c) @ wide
-    return wide if matrices.shape[1] <= matrices.shape[2] else wide.mT
+    return wide.mT if tall else wide
