@@ -61,11 +61,14 @@ class EncoderRouter:
         Raises:
             RequestError: the dialogue has no user turn.
         """
+        import numpy as np
+
         turns = user_turns(messages)
         engine = self._engine
         every = self._layers > 1
         vectors = engine.embed_now(turns, every) if isinstance(engine, _EmbedsNow) else await engine.embed(turns, every)
-        logits = self._rows.weights @ blend(vectors, self._layers) + self._rows.bias
+        # Not `@`: with thousands of rows its threads would spin on, beside those of the next text's encoding.
+        logits = np.einsum("nd,d->n", self._rows.weights, blend(vectors, self._layers)) + self._rows.bias
         return self._decision(turns, logits, fan_out, threshold, keep)
 
     async def decide_many(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from router.errors import TokenHeadError
 from router.functional.fit import Rows
+from router.functional.head_rivals import Rivals
 from router.functional.prior import NodeVectors, Prior
 from router.functional.tokens_file import ROWS_NAME
 from router.types import NodeId
@@ -20,6 +21,8 @@ from router.types import NodeId
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+_QUERIES, _WON = "rival_queries", "rival_scores"
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,14 @@ class TokenHead:
             layers * width, the sentence vector's part last.
         start: the prior rows of the same nodes, E0 / sqrt(width) and b0; they read the sentence vector alone.
         prior: makes rows from descriptions.
+        rivals: queries that the rows were trained with; None: a later node's row has to do without a bound.
     """
 
     nodes: tuple[NodeId, ...]
     rows: Rows
     start: Rows
     prior: Prior
+    rivals: Rivals | None = None
 
     @classmethod
     def from_vectors(cls, vectors: Mapping[NodeId, NodeVectors]) -> TokenHead:
@@ -60,8 +65,9 @@ class TokenHead:
     def rows_for(self, nodes: Sequence[NodeId], new: Mapping[NodeId, NodeVectors]) -> Rows:
         """Rows [len(nodes), d] of targets in the given order; those in ``new`` get a row from their description.
 
-        The vectors in ``new`` are of as many layers as the rows read. A new row reads the sentence vector alone. Trained rows score queries higher than their prior did, so a new row's bias rises by as much as the best trained
-        score did at the new node's own vectors.
+        The vectors in ``new`` are of as many layers as the rows read. A new row reads the sentence vector alone. It is as
+        strong as the queries of the others allow. Without any, its bias rises by as much as training raised the best score
+        at the new node's own vectors.
         """
         import numpy as np
 
@@ -74,9 +80,14 @@ class TokenHead:
         fresh = [i for i, node in enumerate(nodes) if node in new]
         if fresh:
             vectors = [new[nodes[i]] for i in fresh]
+            last = [node.last(self.width) for node in vectors]
             weights[fresh] = 0
-            weights[fresh, -self.width :], bias[fresh] = self.prior.rows([node.last(self.width) for node in vectors])
-            bias[fresh] += self._rise(vectors)
+            if self.rivals is None:
+                weights[fresh, -self.width :], bias[fresh] = self.prior.rows(last)
+                bias[fresh] += self._rise(vectors)
+            else:
+                bound = self.rivals.bound(self.prior.offsets(last))
+                weights[fresh, -self.width :], bias[fresh] = bound.weights, bound.bias
         return Rows(weights, bias)
 
     def _rise(self, nodes: Sequence[NodeVectors]) -> NDArray[np.float32]:
@@ -101,6 +112,8 @@ class TokenHead:
             "description_centre": self.prior.description_centre, "example_centre": self.prior.example_centre,
             "slope": np.array([self.prior.slope], np.float32), "precision": self.prior.precision, **more,
         }  # fmt: skip
+        if self.rivals is not None:
+            tensors |= {_QUERIES: self.rivals.queries, _WON: self.rivals.won}
         save_file({key: np.ascontiguousarray(tensor) for key, tensor in tensors.items()}, folder / name)
 
     @classmethod
@@ -125,6 +138,8 @@ class TokenHead:
             "rows": (count, layers * width), "bias": (count,), "prior": (count, width), "prior_bias": (count,),
             "description_centre": (width,), "example_centre": (width,), "slope": (1,), "precision": (width, width),
         }  # fmt: skip
+        if _QUERIES in tensors:
+            shapes |= {_QUERIES: (len(tensors[_QUERIES]), width), _WON: (len(tensors[_QUERIES]),)}
         for name, shape in shapes.items():
             found = tensors.get(name)
             if found is None or found.shape != shape or found.dtype != np.float32 or not np.isfinite(found).all():
@@ -140,7 +155,8 @@ class TokenHead:
             Rows((values[name] / _root(values[name])).astype(np.float32), values[bias])
             for name, bias in (("rows", "bias"), ("prior", "prior_bias"))
         )
-        return cls(tuple(nodes), rows, start, prior)
+        rivals = Rivals(values[_QUERIES], values[_WON]) if _QUERIES in values else None
+        return cls(tuple(nodes), rows, start, prior, rivals)
 
 
 def _root(rows: NDArray[np.float32]) -> np.float32:

@@ -109,13 +109,20 @@ class Prior:
         """
         import numpy as np
 
+        offsets = self.offsets(nodes)
+        rows = offsets @ self.precision
+        return rows, -np.einsum("nd,nd->n", rows, offsets / 2 + self.example_centre)
+
+    def offsets(self, nodes: Sequence[NodeVectors]) -> NDArray[np.float32]:
+        """Where the nodes' queries are, seen from the centre of all: by descriptions and examples, [n, d]."""
+        import numpy as np
+
         descriptions = np.stack([node.description for node in nodes]) - self.description_centre
         counts = np.array([len(node.examples) for node in nodes], dtype=np.float32)[:, None]
         sums = np.stack([(node.examples - self.example_centre).sum(0) for node in nodes])
         weight = np.float32(_DESCRIPTION_WEIGHT)
-        offsets = (weight * np.float32(self.slope) * descriptions + sums) / (weight + counts)
-        rows = offsets @ self.precision
-        return rows, -np.einsum("nd,nd->n", rows, offsets / 2 + self.example_centre)
+        offsets: NDArray[np.float32] = (weight * np.float32(self.slope) * descriptions + sums) / (weight + counts)
+        return offsets
 
 
 def _shrunk_covariance(residuals: NDArray[np.float64], freedom: int) -> NDArray[np.float64]:

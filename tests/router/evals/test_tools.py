@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from router.evals.tools import COUNTS, Questions, added, scores
+from router.evals.tools_choice import COUNTS, SHARES, Questions, added, scores
+from router.evals.tools_prompted import first_named, is_answer
+from router.functional.head_rivals import TAKEN
 
-TOOLS, GROUPS, VARIANTS, WIDTH = 4, 12, 3, 16
+TOOLS, GROUPS, VARIANTS, WIDTH = 4, 48, 2, 16  # a share of one in a hundred means little of few questions
 
 
 def questions() -> Questions:
@@ -31,5 +33,20 @@ def test_where_descriptions_tell_the_tools_they_lead() -> None:
     assert all(len(row) == 1 + len(COUNTS) for row in found.values())
     assert found["prior only"][0] > 90
     assert found["prior + regularisation"][1] > found["random initialisation, as ToolkenGPT trains"][1]
-    chosen, lost = added(questions(), 0)
+    chosen, lost, _ = added(questions(), 0)[SHARES.index(TAKEN)]
     assert chosen > 60 and lost < 2
+
+
+def test_the_more_an_added_tool_may_take_the_more_it_is_chosen() -> None:
+    found = added(questions(), 0)
+    assert [chosen for chosen, _, _ in found] == sorted(chosen for chosen, _, _ in found)
+    assert all(lost <= most for _, lost, most in found)
+
+
+def test_what_a_model_wrote_is_read() -> None:
+    assert is_answer("Together that is 1,234.50 coins.", "1234.5")
+    assert is_answer("3 of 4, so 0.75", "0.7501")
+    assert not is_answer("It is 12.", "13")
+    assert not is_answer("I do not know.", "13")
+    assert first_named("Use lcm, not gcd.", ["gcd", "lcm"]) == "lcm"
+    assert first_named("additional", ["add"]) is None
