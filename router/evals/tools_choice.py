@@ -1,7 +1,8 @@
 """The choice of a tool from a question as a vector: ways to learn its rows, and how often they are right.
 
 ``_LAMBDA``, what `router.functional.head_rivals` does and the wording of the tools' descriptions were chosen on the
-questions that split 0 learns from. Its scored questions chose nothing; those of other splits are partly among the former.
+questions that split 0 learns from. No score of its other questions chose anything, but samples of all questions were read
+before the descriptions were worded. What the other splits score is partly among what split 0 learns from.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ SHARES = (0.002, 0.005, TAKEN, 0.02, 0.05)
 """Of the others' questions, what a tool that is added may take."""
 _LAMBDA = 0.1  # of the regulariser, for all counts
 _SCORED = 0.3
+_ENOUGH = 5  # examples a tool, from which on how they scatter is known well enough to start from
 _RATE, _EPOCHS = 1e-3, 10  # ToolkenGPT's own training
 
 
@@ -77,25 +79,33 @@ class Questions:
         ]
 
 
-def described(questions: Questions, tools: Sequence[int]) -> TokenHead:
-    """Rows of names and descriptions alone."""
+def described(questions: Questions, tools: Sequence[int], examples: Sequence[int] = ()) -> TokenHead:
+    """Rows of names and descriptions, and of examples if there are some."""
     width = questions.width
-    none = questions.vectors[:0, -width:]
+    vectors, labels = questions.vectors[list(examples), -width:], questions.labels[list(examples)]
     return TokenHead.from_vectors(
-        {NodeId(str(tool)): NodeVectors(questions.descriptions[tool, -width:], none) for tool in tools}
+        {NodeId(str(t)): NodeVectors(questions.descriptions[t, -width:], vectors[labels == t]) for t in tools}
     )
 
 
-def trained(questions: Questions, learn: Sequence[int], tools: Sequence[int]) -> TokenHead:
-    """Rows that start from descriptions and keep to them, learnt for some of the tools."""
+def trained(questions: Questions, learn: Sequence[int], tools: Sequence[int], *, bounding: bool = False) -> TokenHead:
+    """Rows that start from descriptions, and from the examples if there are ``_ENOUGH``, and keep to that start.
+
+    Args:
+        bounding: keep what bounds the row of a later tool. Then the rows start from descriptions alone: it is measured by
+            rows that have not seen a question, and a start from examples has seen them all.
+    """
     import numpy as np
 
-    head, width, vectors = described(questions, tools), questions.width, questions.vectors[list(learn)]
+    start = () if bounding or len(learn) < _ENOUGH * len(tools) else learn
+    head = described(questions, tools, start)
+    width, vectors = questions.width, questions.vectors[list(learn)]
     numbers = np.array([list(tools).index(label) for label in questions.labels[list(learn)]], np.int64)
     _, groups = np.unique([questions.groups[place] for place in learn], return_inverse=True)
     scale = LayerScale.measure(vectors, width)
     fitted = fit_rows(scale.apply(vectors), numbers, scale.lift(head.rows), lambdas=(_LAMBDA,), groups=groups)
-    return replace(head, rows=scale.fold(fitted.rows), rivals=Rivals.of(vectors[:, -width:], numbers, fitted))
+    rivals = Rivals.of(vectors[:, -width:], numbers, fitted) if bounding else None
+    return replace(head, rows=scale.fold(fitted.rows), rivals=rivals)
 
 
 def randomly_begun(questions: Questions, learn: Sequence[int], seed: int, *, to_the_end: bool) -> Rows:
@@ -157,7 +167,7 @@ def added(questions: Questions, seed: int) -> list[tuple[float, float, float]]:
     lost: list[list[float]] = [[] for _ in SHARES]
     for new in range(len(questions.descriptions)):
         others = [tool for tool in range(len(questions.descriptions)) if tool != new]
-        head = trained(questions, [place for place in learn if questions.labels[place] != new], others)
+        head = trained(questions, [place for place in learn if questions.labels[place] != new], others, bounding=True)
         nodes = [NodeId(str(tool)) for tool in (*others, new)]
         layered = NodeVectors(questions.descriptions[new], questions.vectors[:0])
         known = right != new

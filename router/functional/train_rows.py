@@ -13,6 +13,7 @@ from router.functional.encoder import encode_targets
 from router.functional.encoder_data import EncoderData
 from router.functional.fit import LAMBDAS, Asides, FittedRows, Rows, fit_rows
 from router.functional.head import TokenHead
+from router.functional.head_rivals import Rivals
 from router.functional.layers import LayerScale
 from router.functional.prior import NodeVectors
 from router.functional.turns import encode_dialogues
@@ -79,8 +80,10 @@ async def train_rows(
 
     fitted, rows = fit(len(train), training.lambdas)
     final = fit(len(labels), (fitted.regularisation,))[1] if late else rows
+    rivals = Rivals.of(train[:, -width:], data.train_labels, fitted)
+    head = replace(head, rows=final, rivals=rivals)
     candidate = Candidate(
-        "rows", replace(head, rows=final), engine.info.fingerprint, fitted.held_out_logits, data.train_labels,
+        "rows", head, engine.info.fingerprint, fitted.held_out_logits, data.train_labels,
         rows.logits(validation), rows.logits(off_topic), fitted.regularisation, 0,
     )  # fmt: skip
     return candidate, head.start.logits(validation[:, -width:])

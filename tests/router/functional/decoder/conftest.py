@@ -132,8 +132,8 @@ def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("trained")
     losses: list[float] = []
     report = train_decoder(
-        LocalWorker(model=str(base)), TARGETS, rows(1000, 1), rows(60, 2), folder, tune="model", system=SYSTEM,
-        epochs=7, lr=4e-3, batch_tokens=1024, patience=7, regularisation=0.0,
+        LocalWorker(model=str(base)), TARGETS, rows(2000, 1), rows(60, 2), folder, tune="model", system=SYSTEM,
+        epochs=8, lr=4e-3, batch_tokens=1024, patience=7, regularisation=0.0,
         progress=lambda epoch: losses.append(epoch.loss),
     )  # fmt: skip
     return Trained(folder, report, losses)
