@@ -11,6 +11,7 @@ away from what varies within the others' queries, and looks better on those quer
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from router.functional.fit import FittedRows, Rows
@@ -33,7 +34,8 @@ class Rivals:
     Attributes:
         queries: their sentence vectors, float32 [m, d].
         won: the right row's logits, float32 [m].
-        taken: the share of them that a new row may take. Of few queries that is none, and more of those to come.
+        taken: the share of them that a new row may take. Where that is less than one query, the smallest margin says too
+            little of those to come, and the tail of a normal distribution has a say as well.
     """
 
     queries: NDArray[np.float32]
@@ -59,5 +61,8 @@ class Rivals:
 
         spread = (self.queries @ offsets.T).std(0) + np.float32(1e-6)
         weights = (offsets * (np.float32(_SPREAD) / spread)[:, None]).astype(np.float32)
-        bias = np.quantile(self.won[:, None] - self.queries @ weights.T, self.taken, axis=0)
+        margins = self.won[:, None] - self.queries @ weights.T
+        bias = np.quantile(margins, self.taken, axis=0)
+        if 0 < len(margins) * self.taken < 1:
+            bias = np.minimum(bias, margins.mean(0) + NormalDist().inv_cdf(self.taken) * margins.std(0, ddof=1))
         return Rows(weights, bias.astype(np.float32))

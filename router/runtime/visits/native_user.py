@@ -13,7 +13,7 @@ from router.runtime.once import Once
 from router.runtime.tools import ToolPool
 from router.runtime.visits.answer import AnswerVisitor, Written
 from router.runtime.visits.base import Visit
-from router.runtime.visits.calls import written_call
+from router.runtime.visits.calls import written
 from router.spec.models import ExpertNode, GraphSpec
 from router.tools.native.loop import NativeCaller, Write
 from router.types import NodeId
@@ -40,11 +40,7 @@ class NativeUserVisitor(AnswerVisitor):
             return await self._generate(engine, asked, replace(visit, write=write))
 
         caller = await self._callers.get(asyncio.get_running_loop(), lambda: self._made(engine))
-        found = await caller.answer(request, draw=draw, consent=visit.consent, write=visit.write)
-        calls = tuple(written_call(c.result, written=c.written, probability=c.probability) for c in found.calls)
-        return Written(
-            found.generation, found.last.token_ids, found.drawn, found.mean_logprob, found.spliced, calls, found.asked
-        )
+        return written(await caller.answer(request, draw=draw, consent=visit.consent, write=visit.write))
 
     async def _made(self, engine: Engine) -> NativeCaller:
         callers = {name: await self._tools.caller(name) for name in self._node.tools}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 from router.functional.decision import Choice, Decision, FunctionalRouter, Keep
 from router.functional.targets import targets_of
@@ -23,10 +24,15 @@ class RouteVisitor:
     """Decides with the node's own functional tokens; the model and the vectors load with the first decision."""
 
     def __init__(self, spec: GraphSpec, name: NodeId, node: RouterNode, pool: EnginePool) -> None:
+        self._spec = spec
         self._name, self._node, self._pool = name, node, pool
         self._targets = targets_of(spec, name)
-        self.ways_out = WaysOut(spec, name)
         self._router: Once[tuple[FunctionalRouter, int]] = Once()
+
+    @cached_property
+    def ways_out(self) -> WaysOut:
+        """The edges out of the node."""
+        return WaysOut(self._spec, self._name)
 
     async def router(self) -> FunctionalRouter:
         """The functional router itself, for decisions outside a run."""

@@ -9,10 +9,9 @@ from router.runtime.once import Once
 from router.runtime.tools import ToolPool
 from router.runtime.visits.answer import AnswerVisitor, Written
 from router.runtime.visits.base import Visit
-from router.runtime.visits.calls import written_call
+from router.runtime.visits.calls import written
 from router.spec.models import ExpertNode, GraphSpec
-from router.tools.tokens.decode import CallableTool, CalledAnswer, CallLimits, ToolDecoder
-from router.trace import WrittenCall
+from router.tools.tokens.decode import CallableTool, CallLimits, ToolDecoder
 from router.types import NodeId
 
 
@@ -38,10 +37,7 @@ class ToolUserVisitor(AnswerVisitor):
         async def draw(asked: GenerateRequest) -> Generation:
             return await self._generate(engine, asked, visit)
 
-        found = await decoder.answer(request, draw=draw, consent=visit.consent, write=visit.write)
-        return Written(
-            found.generation, found.transcript, found.drawn, found.mean_logprob, found.spliced, _calls(found)
-        )
+        return written(await decoder.answer(request, draw=draw, consent=visit.consent, write=visit.write))
 
     async def _decoder(self, engine: Engine) -> ToolDecoder:
         """The decoder of an event loop, whose tools are called from there."""
@@ -73,10 +69,3 @@ class ToolUserVisitor(AnswerVisitor):
 
 def _bias(node: ExpertNode, tool: str) -> float:
     return node.tool_bias.get(tool, 0.0) if isinstance(node.tool_bias, dict) else node.tool_bias
-
-
-def _calls(found: CalledAnswer) -> tuple[WrittenCall, ...]:
-    return tuple(
-        written_call(call.result, written=call.written, probability=call.probability, token=call.token)
-        for call in found.calls
-    )

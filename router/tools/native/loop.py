@@ -15,50 +15,16 @@ from experts.engines.base import Engine
 from experts.engines.requests import NEVER, GenerateRequest, Generation, Message
 from router.errors import GraphError
 from router.spec.wording import did_you_mean, listed, quoted
+from router.tools.answer import CalledAnswer, MadeCall, Shown
 from router.tools.ask import Consent
 from router.tools.call import ToolCaller, ToolResult
 from router.tools.errors import ToolDenied, ToolError, UnknownTool
 from router.tools.native.reader import OPEN, CallReader, FoundCall
-from router.tools.native.turns import Shown, Turn, call_id, schema_of, written_arguments
+from router.tools.native.turns import Turn, call_id, schema_of, written_arguments
 
 Write = Callable[[str], None]
 Draw = Callable[[GenerateRequest, Write | None], Awaitable[Generation]]
 _BETWEEN = "\n\n"
-
-
-@dataclass(frozen=True)
-class MadeCall:
-    """A call of an answer.
-
-    Attributes:
-        written: its arguments as the model wrote them.
-        probability: mean probability of a token of the turn that it is in.
-    """
-
-    written: str
-    result: ToolResult
-    probability: float
-
-
-@dataclass(frozen=True)
-class NativeAnswer:
-    """An answer and the calls on the way to it.
-
-    Attributes:
-        generation: what the user sees, as if the model had written it in one go.
-        last: the turn that ended it, and ``asked`` the request for that turn.
-        drawn: tokens that the model drew.
-        spliced: tokens of results that it read.
-        mean_logprob: of all that it drew.
-    """
-
-    generation: Generation
-    last: Generation
-    asked: GenerateRequest
-    calls: tuple[MadeCall, ...]
-    drawn: int
-    spliced: int
-    mean_logprob: float
 
 
 @dataclass
@@ -89,7 +55,7 @@ class NativeCaller:
 
     async def answer(
         self, request: GenerateRequest, *, draw: Draw, consent: Consent | None = None, write: Write | None = None
-    ) -> NativeAnswer:
+    ) -> CalledAnswer:
         """Answers a dialogue.
 
         Args:
@@ -184,7 +150,7 @@ class NativeCaller:
         result = made.result
         return result.arguments is not None and self._callers[result.tool].tools[result.tool].side_effects
 
-    def _whole(self, answer: _Answer, turn: Turn, asked: GenerateRequest) -> NativeAnswer:
+    def _whole(self, answer: _Answer, turn: Turn, asked: GenerateRequest) -> CalledAnswer:
         """The answer. Calls of its last turn are not made: there are no tokens left to go on, or no calls."""
         error = answer.calls[-1].result.error if answer.calls else None
         if turn.calls and error is None:
@@ -198,9 +164,8 @@ class NativeCaller:
             prompt_tokens=answer.prompt_tokens,
         )  # fmt: skip
         mean = sum(answer.logprobs) / len(answer.logprobs)
-        return NativeAnswer(
-            generation, turn.generation, asked, tuple(answer.calls), len(answer.logprobs), answer.spliced, mean
-        )
+        drawn, transcript = len(answer.logprobs), turn.generation.token_ids
+        return CalledAnswer(generation, transcript, tuple(answer.calls), drawn, answer.spliced, mean, asked)
 
 
 def _text_of(reader: CallReader, write: Write) -> Write:

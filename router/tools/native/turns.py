@@ -10,11 +10,9 @@ from typing import Any
 from experts.engines.answer_text import AnswerText
 from experts.engines.base import Engine
 from experts.engines.requests import Generation, Message, TokenId, ToolCall
+from router.tools.answer import Shown
 from router.tools.base import Tool
 from router.tools.native.reader import FoundCall, read_turn
-
-Shown = tuple[TokenId, float, dict[TokenId, float]]
-"""A token that the user sees, its log-probability and the alternatives."""
 
 
 def schema_of(tool: Tool) -> dict[str, Any]:

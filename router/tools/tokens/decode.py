@@ -14,6 +14,7 @@ from time import perf_counter
 
 from experts.engines.base import Engine
 from experts.engines.requests import NEVER, FinishReason, GenerateRequest, Generation, TokenId
+from router.tools.answer import CalledAnswer, MadeCall, Shown
 from router.tools.ask import Consent
 from router.tools.base import Tool
 from router.tools.call import ToolCaller, ToolResult
@@ -55,42 +56,6 @@ class CallLimits:
     argument_tokens: int = 200
 
 
-@dataclass(frozen=True)
-class MadeCall:
-    """A call of a transcript.
-
-    Attributes:
-        written: the arguments as the model wrote them, with brackets; empty if it could not.
-        probability: of the tool token, among all tokens.
-    """
-
-    token: str
-    written: str
-    result: ToolResult
-    probability: float
-
-
-@dataclass(frozen=True)
-class CalledAnswer:
-    """An answer and the calls in it.
-
-    Attributes:
-        generation: what the user sees, as if the model had written it: results count as drawn with certainty.
-        transcript: all that the model read and wrote after the prompt, the token that ended it included.
-        calls: in order.
-        drawn: tokens that the model drew.
-        spliced: tokens of results and errors that it read.
-        mean_logprob: of the text and tool tokens that it drew.
-    """
-
-    generation: Generation
-    transcript: tuple[TokenId, ...]
-    calls: tuple[MadeCall, ...]
-    drawn: int
-    spliced: int
-    mean_logprob: float
-
-
 @dataclass
 class _Answer:
     """An answer as it grows."""
@@ -100,7 +65,7 @@ class _Answer:
     transcript: tuple[TokenId, ...] = ()
     calls: list[MadeCall] = field(default_factory=list)
     text: str = ""
-    shown: list[tuple[TokenId, float, dict[TokenId, float]]] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
     drawn: int = 0
     spliced: int = 0
     logprobs: list[float] = field(default_factory=list)
@@ -247,7 +212,7 @@ class ToolDecoder:
         spliced = spliced[: max(0, self._engine.info.context_length - len(answer.so_far)) // 2]
         answer.transcript += spliced
         answer.spliced += len(spliced)
-        made = MadeCall(entry.token, written, result, probability)
+        made = MadeCall(written, result, probability, entry.token)
         answer.calls.append(made)
         return made
 

@@ -6,7 +6,7 @@ from router.evals.tools_choice import COUNTS, SHARES, Questions, added, scores
 from router.evals.tools_prompted import first_named, is_answer
 from router.functional.head_rivals import TAKEN
 
-TOOLS, GROUPS, VARIANTS, WIDTH = 4, 48, 2, 16  # a share of one in a hundred means little of few questions
+TOOLS, GROUPS, VARIANTS, WIDTH = 4, 12, 3, 16
 
 
 def questions() -> Questions:

@@ -14,8 +14,9 @@ from experts.engines.factory import create_engine
 from experts.engines.requests import GenerateRequest, Generation, Message
 from router.errors import GraphError
 from router.tools import Registry, ToolCaller
+from router.tools.answer import CalledAnswer
 from router.tools.call import ToolResult
-from router.tools.native.loop import NativeAnswer, NativeCaller
+from router.tools.native.loop import NativeCaller
 from router.tools.native.turns import schema_of
 from tests.experts.engines.checkpoints import save_checkpoint
 from tests.experts.engines.vllm.servers import KEY, Servers
@@ -36,7 +37,7 @@ class Watched:
         return await self.engine.generate(request)
 
 
-async def answers(engine: Engine) -> tuple[list[NativeAnswer], list[str]]:
+async def answers(engine: Engine) -> tuple[list[CalledAnswer], list[str]]:
     caller, watched = ToolCaller(Registry(TOOLS.values())), Watched(engine)
     native = NativeCaller(engine, dict.fromkeys(TOOLS, caller))
     try:

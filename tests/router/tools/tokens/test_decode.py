@@ -12,8 +12,9 @@ from experts.engines.config import LocalWorker, VllmWorker
 from experts.engines.factory import create_engine
 from experts.engines.requests import GenerateRequest, Message
 from router.tools import Registry, ToolCaller
+from router.tools.answer import CalledAnswer
 from router.tools.tokens.build import tool_vocabulary
-from router.tools.tokens.decode import CallableTool, CalledAnswer, CallLimits, ToolDecoder
+from router.tools.tokens.decode import CallableTool, CallLimits, ToolDecoder
 from tests.experts.engines.vllm.servers import KEY, Servers
 from tests.router.tools.tokens.conftest import Trained, examples
 
