@@ -5,7 +5,7 @@ Training, validation and test share neither problems nor templates: both are ass
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
@@ -17,10 +17,6 @@ from experts.pocket.phrasing import phrase, templates_of
 UNKNOWN_NODE = "<node_unknown>"
 FUNCTIONAL_TOKENS = {name: f"<node_{i}>" for i, name in enumerate(NAMES)}
 OFF_TOPIC_SHARE = 0.24
-MASTER_WEIGHTS = {
-    "arithmetic": 2.5, "numerals": 1.0, "spelling": 1.5, "logic": 0.6, "bases": 0.8, "calendar": 1.5, "capitals": 1.5,
-}  # fmt: skip
-"""How often the master reads a domain: more of what it misreads."""
 
 
 class Pair(NamedTuple):
@@ -61,20 +57,9 @@ def draw_example(rng: Random, name: str, split: Split, *, noise: float = 0.25) -
     return Example(query, domain, task.name, problem.canonical, problem.response, problem.answer)
 
 
-def draw_mixed(
-    rng: Random,
-    split: Split,
-    *,
-    noise: float = 0.25,
-    off_topic: float = OFF_TOPIC_SHARE,
-    weights: Mapping[str, float] | None = None,
-) -> Example:
-    """An example of any domain, by weight if there are weights, or off-topic."""
-    name = (
-        OFF_TOPIC
-        if rng.random() < off_topic
-        else rng.choices(NAMES, [weights[name] for name in NAMES] if weights else None)[0]
-    )
+def draw_mixed(rng: Random, split: Split, *, noise: float = 0.25, off_topic: float = OFF_TOPIC_SHARE) -> Example:
+    """An example of any domain, or off-topic."""
+    name = OFF_TOPIC if rng.random() < off_topic else rng.choice(NAMES)
     return draw_example(rng, name, split, noise=noise)
 
 
@@ -98,7 +83,7 @@ def specialist_pairs(rng: Random, name: str, split: Split) -> Iterator[Pair]:
 def master_pairs(rng: Random, split: Split) -> Iterator[Pair]:
     """(query, functional token and reformulated query): what the master learns."""
     while True:
-        example = draw_mixed(rng, split, weights=MASTER_WEIGHTS)
+        example = draw_mixed(rng, split)
         yield Pair(example.query, example.functional)
 
 

@@ -1,8 +1,9 @@
 """The choice of a tool from a question as a vector: ways to learn its rows, and how often they are right.
 
 ``_LAMBDA``, what `router.functional.head_rivals` does and the wording of the tools' descriptions were chosen on the
-questions that split 0 learns from. No score of its other questions chose anything, but samples of all questions were read
-before the descriptions were worded. What the other splits score is partly among what split 0 learns from.
+questions that split 0 learns from; what the other splits score is partly among these. Samples of all questions were read
+before the descriptions were worded. That rows start from examples where there are ``_ENOUGH`` was decided with the scores of
+both ways in sight.
 """
 
 from __future__ import annotations
