@@ -47,7 +47,7 @@ class EncoderRouter:
         self._engine = engine
         self._nodes = tuple(nodes)
         self._tokens = tuple(tokens[node] for node in nodes)
-        self._rows = Rows(rows.weights / temperature, rows.bias / temperature)
+        self._rows = rows.cooled(temperature)
         self._threshold = threshold
         self._layers = layers
 
@@ -61,14 +61,11 @@ class EncoderRouter:
         Raises:
             RequestError: the dialogue has no user turn.
         """
-        import numpy as np
-
         turns = user_turns(messages)
         engine = self._engine
         every = self._layers > 1
         vectors = engine.embed_now(turns, every) if isinstance(engine, _EmbedsNow) else await engine.embed(turns, every)
-        # Not `@`: with thousands of rows its threads would spin on, beside those of the next text's encoding.
-        logits = np.einsum("nd,d->n", self._rows.weights, blend(vectors, self._layers)) + self._rows.bias
+        logits = self._rows.logits_of(blend(vectors, self._layers))
         return self._decision(turns, logits, fan_out, threshold, keep)
 
     async def decide_many(

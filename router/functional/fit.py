@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from router.functional.calibrate import row_losses
+from router.functional.squares import Squares
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,15 +33,32 @@ _TOLERANCE = 1e-6  # change of the loss, in nats a row, under which a fit ends
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows E [n, d] and biases b [n] of a head whose logits are ``h . E^T + b``."""
+    """Rows E [n, d] and biases b [n] of a head whose logits are ``h . E^T + b``, and what `Squares` add to them."""
 
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
+    squares: Squares | None = None
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """features [m, d] -> logits [m, n]."""
         logits: NDArray[np.float32] = features @ self.weights.T + self.bias
-        return logits
+        return logits if self.squares is None else logits + self.squares.logits(features)
+
+    def logits_of(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+        """vector [d] -> logits [n], in this thread alone.
+
+        With many rows `@` would share its work with threads that then spin for a while, beside those of the encoder
+        that reads the next text.
+        """
+        import numpy as np
+
+        logits: NDArray[np.float32] = np.einsum("nd,d->n", self.weights, vector) + self.bias
+        return logits if self.squares is None else logits + self.squares.logits_of(vector)
+
+    def cooled(self, temperature: float) -> Rows:
+        """Rows whose logits are divided by a temperature."""
+        squares = None if self.squares is None else self.squares.times(1 / temperature)
+        return Rows(self.weights / temperature, self.bias / temperature, squares)
 
 
 @dataclass(frozen=True)

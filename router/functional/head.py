@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from router.errors import TokenHeadError
 from router.functional.fit import Rows
 from router.functional.head_rivals import Rivals
 from router.functional.prior import NodeVectors, Prior
+from router.functional.squares import Squares
 from router.functional.tokens_file import ROWS_NAME
 from router.types import NodeId
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _QUERIES, _WON = "rival_queries", "rival_scores"
+_DIRECTIONS, _OFFSETS, _MIX = "square_directions", "square_offsets", "square_mix"
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,10 @@ class TokenHead:
             else:
                 bound = self.rivals.bound(self.prior.offsets(last))
                 weights[fresh, -self.width :], bias[fresh] = bound.weights, bound.bias
-        return Rows(weights, bias)
+        squares = self.rows.squares
+        if squares is not None:
+            squares = squares.of([None if node in new else place[node] for node in nodes])
+        return Rows(weights, bias, squares)
 
     def _rise(self, nodes: Sequence[NodeVectors]) -> NDArray[np.float32]:
         """How much training raised the best score at each node's own vectors, [n]."""
@@ -114,6 +119,9 @@ class TokenHead:
         }  # fmt: skip
         if self.rivals is not None:
             tensors |= {_QUERIES: self.rivals.queries, _WON: self.rivals.won}
+        if self.rows.squares is not None:
+            squares = self.rows.squares
+            tensors |= {_DIRECTIONS: squares.directions, _OFFSETS: squares.offsets, _MIX: squares.mix}
         save_file({key: np.ascontiguousarray(tensor) for key, tensor in tensors.items()}, folder / name)
 
     @classmethod
@@ -140,6 +148,9 @@ class TokenHead:
         }  # fmt: skip
         if _QUERIES in tensors:
             shapes |= {_QUERIES: (len(tensors[_QUERIES]), width), _WON: (len(tensors[_QUERIES]),)}
+        if _OFFSETS in tensors:
+            kept = len(tensors[_OFFSETS])
+            shapes |= {_DIRECTIONS: (kept, layers * width), _OFFSETS: (kept,), _MIX: (count, kept)}
         for name, shape in shapes.items():
             found = tensors.get(name)
             if found is None or found.shape != shape or found.dtype != np.float32 or not np.isfinite(found).all():
@@ -155,6 +166,8 @@ class TokenHead:
             Rows((values[name] / _root(values[name])).astype(np.float32), values[bias])
             for name, bias in (("rows", "bias"), ("prior", "prior_bias"))
         )
+        if _OFFSETS in values:
+            rows = replace(rows, squares=Squares(values[_DIRECTIONS], values[_OFFSETS], values[_MIX]))
         rivals = Rivals(values[_QUERIES], values[_WON]) if _QUERIES in values else None
         return cls(tuple(nodes), rows, start, prior, rivals)
 

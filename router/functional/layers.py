@@ -54,4 +54,5 @@ class LayerScale:
     def fold(self, rows: Rows) -> Rows:
         """Rows for scaled features to rows for vectors: the same logits."""
         weights: NDArray[np.float32] = rows.weights * self.scale
-        return Rows(weights, rows.bias - weights @ self.mean)
+        squares = None if rows.squares is None else rows.squares.unscaled(self.mean, self.scale)
+        return Rows(weights, rows.bias - weights @ self.mean, squares)

@@ -63,7 +63,7 @@ async def train_encoder(
     # Where the encoder is tuned next, its rows start from these, and the validation rows are to judge it.
     frozen = training.tune != "encoder"
     lambdas = LAMBDAS if training.regularisation is None else (training.regularisation,)
-    how = RowsTraining(layers=frozen, refit=frozen, lambdas=lambdas, seed=training.seed)
+    how = RowsTraining(layers=frozen, pairs=frozen, refit=frozen, lambdas=lambdas, seed=training.seed)
     engine = await create_engine(worker)
     try:
         best, prior = await train_rows(engine, data, how)

@@ -15,6 +15,7 @@ from router.functional.fit import LAMBDAS, Asides, FittedRows, Rows, fit_rows
 from router.functional.head import TokenHead
 from router.functional.head_rivals import Rivals
 from router.functional.layers import LayerScale
+from router.functional.pairs import MOST_NODES, Pairs, widened
 from router.functional.prior import NodeVectors
 from router.functional.turns import encode_dialogues
 from router.functional.views import stems
@@ -31,6 +32,7 @@ class RowsTraining:
 
     Attributes:
         layers: read every layer; else the sentence vector alone.
+        pairs: read pairs of features too, if the nodes are few enough for each to get some of the squares kept.
         refit: once the validation rows have scored the rows, learn from them too, save from those that the data mark
             as validation.
         lambdas: see `fit_rows`.
@@ -38,6 +40,7 @@ class RowsTraining:
     """
 
     layers: bool = True
+    pairs: bool = True
     refit: bool = True
     lambdas: Sequence[float] = LAMBDAS
     seed: int = 0
@@ -70,13 +73,19 @@ async def train_rows(
     def fit(count: int, lambdas: Sequence[float]) -> tuple[FittedRows, Rows]:
         """Learns from the first ``count`` rows taught: fitted rows as they are, and folded back."""
         views = asides.of < count
-        scale = LayerScale.measure(np.concatenate([features[:count], asides.features[views]]), width)
-        some = Asides(scale.apply(asides.features[views]), asides.labels[views], asides.of[views])
+        seen = np.concatenate([features[:count], asides.features[views]])
+        scale = LayerScale.measure(seen, width)
+        inputs = scaled = scale.apply(seen)
         start = scale.lift(head.start)
+        pairs = Pairs.among(scaled, training.seed) if training.pairs and len(head.nodes) <= MOST_NODES else None
+        if pairs is not None:
+            inputs = np.concatenate([pairs.features(scaled), scaled], axis=1)
+            start = widened(start, inputs.shape[1])
         fitted = fit_rows(
-            scale.apply(features[:count]), labels[:count], start, asides=some, lambdas=lambdas, seed=training.seed
-        )
-        return fitted, scale.fold(fitted.rows)
+            inputs[:count], labels[:count], start,
+            asides=Asides(inputs[count:], asides.labels[views], asides.of[views]), lambdas=lambdas, seed=training.seed,
+        )  # fmt: skip
+        return fitted, scale.fold(fitted.rows if pairs is None else pairs.rows(fitted.rows, scaled, inputs))
 
     fitted, rows = fit(len(train), training.lambdas)
     final = fit(len(labels), (fitted.regularisation,))[1] if late else rows

@@ -122,7 +122,8 @@ class TrainableEncoder:
         weights = shutil.ignore_patterns("*.safetensors*", "*.bin", "*.onnx", "*.h5", "onnx", "openvino", ".*")
         shutil.copytree(self._source, folder, ignore=weights, dirs_exist_ok=True)
         self._model.save_pretrained(folder)
-        return Rows(*(value.detach().cpu().numpy() for value in self._rows))
+        rows, biases = (value.detach().cpu().numpy() for value in self._rows)
+        return Rows(rows, biases)
 
     def _logits(self, texts: Sequence[str]) -> Tensor:
         """[n, rows], from the same pooled unit vectors as the engine's."""
