@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
 TEXT = "How does the liver break down alcohol, and why does it take longer on an empty stomach?"
 NODES = 10_000
-_WARM_UP, _REPEATS, _ROUNDS = 30, 5, 40  # calls before the first turn, calls a turn, turns of a mode in one `--turns`
+_WARM_UP, _REPEATS, _ROUNDS = 30, 15, 20  # calls before the first turn, calls a turn, turns of a mode in one `--turns`
 
 Work = Callable[[], object]
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +28,16 @@ from experts.errors import EngineUnavailable
 if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
+
+
+@contextmanager
+def _one_thread(name: str) -> Iterator[ThreadPoolExecutor]:
+    """A thread that nobody waits for at the end, so that a cancelled caller goes on at once."""
+    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"encoder {name}")
+    try:
+        yield executor
+    finally:
+        executor.shutdown(wait=False)
 
 
 class SentenceEncoder(PartialEngine):
@@ -53,7 +65,7 @@ class SentenceEncoder(PartialEngine):
         self._begin, self._end = self._tokenizer.surrounding
         self._max_batch = worker.max_batch
         self._parameters = count_parameters(self._model)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"encoder {self._name}")
+        self._lock = Lock()
         self._closed = False
 
     @property
@@ -85,7 +97,10 @@ class SentenceEncoder(PartialEngine):
     async def embed(self, texts: Sequence[str], layers: bool = False) -> NDArray[float32]:
         if self._closed:
             raise EngineUnavailable(f"expected an open engine, found {self._name} closed. Start the engine anew")
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self.embed_now, texts, layers)
+        # A thread of its own, which ends: torch's helpers belong to the thread that calls it, and as long as two threads
+        # have some, OpenMP puts them to sleep after every operation, of which a short text has a hundred.
+        with _one_thread(self._name) as thread:
+            return await asyncio.get_running_loop().run_in_executor(thread, self._embed_in_turn, texts, layers)
 
     @torch.inference_mode()
     def embed_now(self, texts: Sequence[str], layers: bool = False) -> NDArray[float32]:
@@ -101,7 +116,12 @@ class SentenceEncoder(PartialEngine):
 
     async def close(self) -> None:
         self._closed = True
-        await asyncio.to_thread(self._thread.shutdown)
+        await asyncio.to_thread(self._lock.acquire)  # what is being encoded comes to its end
+        self._lock.release()
+
+    def _embed_in_turn(self, texts: Sequence[str], layers: bool) -> NDArray[float32]:
+        with self._lock:
+            return self.embed_now(texts, layers)
 
     @cached_property
     def _fingerprint(self) -> str:
