@@ -24,7 +24,7 @@ from typing import Literal
 from experts.engines.base import Engine
 from experts.engines.config import VllmWorker
 from experts.engines.requests import Defer, GenerateRequest
-from router.evals.random_models import CONTEXT, SHAPES, save_model, save_outline, save_token_router
+from router.evals.random_models import SHAPES, save_model, save_outline, save_token_router
 from router.evals.report import Table, write_report
 from router.evals.vllm_server import serving
 from router.token_level.loop import Switching, TokenPair
@@ -32,9 +32,9 @@ from router.token_level.loop import Switching, TokenPair
 log = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
 SEED = 0
-_PROMPT = 32
+_PROMPT, _LENGTH = 32, 256  # tokens of the prompt; most tokens of a prompt and its answer
 _MOST = 8  # requests at once
-_CACHE = 600 << 20  # bytes of keys and values
+_CACHE = 200 << 20  # bytes of keys and values
 Mode = Callable[[], Awaitable[None]]
 
 
@@ -52,7 +52,7 @@ class Settings:
 def worker(model: Path, settings: Settings, token_router: Path | None = None) -> VllmWorker:
     """A worker with little room, so that two fit."""
     arguments: dict[str, str | int | float | bool] = {
-        "max-model-len": CONTEXT, "max-num-seqs": _MOST, "kv-cache-memory-bytes": _CACHE,
+        "max-model-len": _LENGTH, "max-num-seqs": _MOST, "kv-cache-memory-bytes": _CACHE,
     }  # fmt: skip
     found = None if token_router is None else str(token_router)
     return VllmWorker(engine="vllm", model=str(model), token_router=found, dtype=settings.dtype, arguments=arguments)
