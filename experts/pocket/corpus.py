@@ -5,18 +5,27 @@ Training, validation and test share neither problems nor templates: both are ass
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
 from experts.pocket.domains import NAMES, OFF_TOPIC, load_domain, load_phrasings
 from experts.pocket.domains.base import Split
-from experts.pocket.phrasing import phrase, templates_of
+from experts.pocket.domains.spelling import english_words
+from experts.pocket.phrasing import phrase, templates_of, unsettle
 
 UNKNOWN_NODE = "<node_unknown>"
 FUNCTIONAL_TOKENS = {name: f"<node_{i}>" for i, name in enumerate(NAMES)}
 OFF_TOPIC_SHARE = 0.24
+MASTER_WEIGHTS = {
+    "arithmetic": 2.5, "numerals": 1.0, "spelling": 1.5, "logic": 0.6, "bases": 0.8, "calendar": 1.5, "capitals": 1.5,
+}  # fmt: skip
+"""How often the master reads a domain: more of what it misreads."""
+UNSETTLED = 0.5
+"""Share of what the master reads whose words are disturbed."""
+WORDS_UNSETTLED = 0.12
+"""Share of the words that are, there."""
 
 
 class Pair(NamedTuple):
@@ -48,19 +57,46 @@ class Example:
         return UNKNOWN_NODE if self.domain is None else f"{FUNCTIONAL_TOKENS[self.domain]}('{self.canonical}')"
 
 
-def draw_example(rng: Random, name: str, split: Split, *, noise: float = 0.25) -> Example:
-    """A problem of a domain in one of the split's phrasings."""
+def draw_example(
+    rng: Random, name: str, split: Split, *, noise: float = 0.25, unsettled: float = 0.0
+) -> Example:  # fmt: skip
+    """A problem of a domain in one of the split's phrasings.
+
+    Args:
+        noise: see `phrase`.
+        unsettled: share of the examples whose template is disturbed, see `unsettle`.
+    """
     task, problem = load_domain(name).draw(rng, split)
-    templates = templates_of(load_phrasings(name)[task.name], split)
-    query = phrase(rng.choice(templates), problem.slots, rng, noise=noise)
+    template = rng.choice(templates_of(load_phrasings(name)[task.name], split))
+    if rng.random() < unsettled:
+        template = unsettled_template(template, problem.slots, rng)
+    query = phrase(template, problem.slots, rng, noise=noise)
     domain = None if name == OFF_TOPIC else name
     return Example(query, domain, task.name, problem.canonical, problem.response, problem.answer)
 
 
-def draw_mixed(rng: Random, split: Split, *, noise: float = 0.25, off_topic: float = OFF_TOPIC_SHARE) -> Example:
-    """An example of any domain, or off-topic."""
-    name = OFF_TOPIC if rng.random() < off_topic else rng.choice(NAMES)
-    return draw_example(rng, name, split, noise=noise)
+def unsettled_template(template: str, slots: Mapping[str, str], rng: Random) -> str:
+    """A template with words missing. Other words come in only where no slot is a word, which one could be taken for."""
+    words = () if any(c.isalpha() for text in slots.values() for c in text) else english_words()
+    return unsettle(template, rng, share=WORDS_UNSETTLED, words=words)
+
+
+def draw_mixed(
+    rng: Random,
+    split: Split,
+    *,
+    noise: float = 0.25,
+    unsettled: float = 0.0,
+    off_topic: float = OFF_TOPIC_SHARE,
+    weights: Mapping[str, float] | None = None,
+) -> Example:
+    """An example of any domain, by weight if there are weights, or off-topic."""
+    name = (
+        OFF_TOPIC
+        if rng.random() < off_topic
+        else rng.choices(NAMES, [weights[name] for name in NAMES] if weights else None)[0]
+    )
+    return draw_example(rng, name, split, noise=noise, unsettled=unsettled)
 
 
 def fixed_set(name: str, split: Split, size: int, *, seed: int = 0, noise: float = 0.25) -> list[Example]:
@@ -83,7 +119,7 @@ def specialist_pairs(rng: Random, name: str, split: Split) -> Iterator[Pair]:
 def master_pairs(rng: Random, split: Split) -> Iterator[Pair]:
     """(query, functional token and reformulated query): what the master learns."""
     while True:
-        example = draw_mixed(rng, split)
+        example = draw_mixed(rng, split, unsettled=UNSETTLED, weights=MASTER_WEIGHTS)
         yield Pair(example.query, example.functional)
 
 

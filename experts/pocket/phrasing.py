@@ -7,7 +7,7 @@ A template is one line of ``phrasings/<domain>.yaml``: literal text, ``{slot}`` 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from random import Random
 
@@ -15,6 +15,7 @@ from experts.pocket.domains.base import Split, split_of
 
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 _SLOT = re.compile(r"\{(\w+)\}")
+_WORD = re.compile(r"[a-z']+", re.IGNORECASE)
 _OPENERS = (
     "hi, ", "hello, ", "hey ", "hey, ", "please ", "pls ", "ok ", "ok so ", "so ", "quick question: ", "um, ", "hmm ",
     "can you help me? ", "i need help: ", "question: ", "q: ", "yo ", "well, ", "right, ", "good morning, ", "dear bot, ",
@@ -65,6 +66,27 @@ def phrase(template: str, slots: Mapping[str, str], rng: Random, *, noise: float
     pieces[1::2] = [slots[name] for name in pieces[1::2]]
     text = "".join(pieces)
     return _punctuate(text, rng) if rng.random() < noise else text
+
+
+def unsettle(template: str, rng: Random, *, share: float, words: Sequence[str] = ()) -> str:
+    """A template of which some words outside the slots are missing, or became other words.
+
+    A model learns a template by heart from any of its words; so it learns to weigh them all, and to read past those that
+    it does not know.
+
+    Args:
+        share: probability that a word is disturbed.
+        words: what it may become, every third time; without them it is left out.
+    """
+    pieces = re.split(r"(\{\w+\})", expand(template, rng))
+    pieces[::2] = [_WORD.sub(lambda word: _disturbed(word[0], rng, share, words), piece) for piece in pieces[::2]]
+    return re.sub(r"\s+", " ", "".join(pieces)).strip()
+
+
+def _disturbed(word: str, rng: Random, share: float, words: Sequence[str]) -> str:
+    if rng.random() >= share:
+        return word
+    return rng.choice(words) if words and rng.random() < 1 / 3 else ""
 
 
 def _mistype(text: str, rng: Random) -> str:

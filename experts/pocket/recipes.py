@@ -49,6 +49,7 @@ class Recipe:
     Attributes:
         pairs: endless (prompt, response) of a split.
         million_tokens: training budget, counted over prompts and responses, padding left out.
+        refining_million_tokens: of a second run over the finished model, with two thirds of the rate, falling throughout.
         batch_tokens: tokens a step, about.
         prompt_weight: weight of the loss on prompt characters; responses count 1. The master reads free English, and
             predicting it teaches the spelling and the grammar that robustness to phrasing rests on.
@@ -59,6 +60,7 @@ class Recipe:
 
     pairs: Pairs
     million_tokens: float
+    refining_million_tokens: float = 0.0
     hidden: int = 96
     layers: int = 3
     heads: int = 3
@@ -84,7 +86,7 @@ def _specialist(name: str, million_tokens: float) -> Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "master": Recipe(
-        master_pairs, 57, hidden=128, layers=4, heads=4, intermediate=384, prompt_weight=0.2,
+        master_pairs, 57, 30, hidden=128, layers=4, heads=4, intermediate=384, prompt_weight=0.2,
         functional_tokens=FUNCTIONAL_TOKENS,
     ),
     "arithmetic": _specialist("arithmetic", 8),

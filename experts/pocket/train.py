@@ -10,10 +10,14 @@ import argparse
 import json
 import logging
 import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
@@ -41,10 +45,34 @@ def optimisers(model: PreTrainedModel, recipe: Recipe) -> list[torch.optim.Optim
     ]
 
 
-def train(recipe: Recipe, out: Path, *, log_every: int = 100, compiled: bool = True) -> dict[str, float]:
+@dataclass(frozen=True)
+class Run:
+    """One pass of the learning rate from its peak to zero; it falls linearly over the last ``decay`` of the steps."""
+
+    million_tokens: float
+    learning_rate: float
+    decay: float
+
+    def rate(self, step: int, seen: int) -> float:
+        """The rate at a step, with so many tokens seen in the run."""
+        return self.learning_rate * min(1.0, (step + 1) / 100, (1 - seen / 1e6 / self.million_tokens) / self.decay)
+
+
+def runs_of(recipe: Recipe) -> list[Run]:
+    """The first run, and the one that refines, if the recipe has one."""
+    runs = [Run(recipe.million_tokens, recipe.learning_rate, recipe.decay)]
+    if recipe.refining_million_tokens:
+        runs.append(Run(recipe.refining_million_tokens, recipe.learning_rate * 2 / 3, 1.0))
+    return runs
+
+
+def train(
+    recipe: Recipe, out: Path, *, finished: Path | None = None, log_every: int = 100, compiled: bool = True
+) -> dict[str, float]:
     """Trains by the recipe and writes the checkpoint. Returns what it took.
 
     Args:
+        finished: the checkpoint of a finished first run, to refine; None: from fresh weights.
         compiled: run the model through torch.compile, which pays after about a minute. A mixture never is.
     """
     torch.manual_seed(recipe.seed)
@@ -56,23 +84,58 @@ def train(recipe: Recipe, out: Path, *, log_every: int = 100, compiled: bool = T
         model.set_experts_implementation("grouped_mm")
         confinement = Confinement(model, recipe.mixture, recipe.seed)
     forward = torch.compile(model, dynamic=True) if compiled and not recipe.mixture else model
-    optimiser_list = optimisers(model, recipe)
-    started, seen, step, budget = time.monotonic(), 0, 0, recipe.million_tokens * 1e6
-    losses: list[float] = []
-    for batch in batches(recipe, tokenizer, rng):
-        progress = seen / budget
-        if progress >= 1:
-            break
-        rate = recipe.learning_rate * min(1.0, (step + 1) / 100, (1 - progress) / recipe.decay)
+    runs = runs_of(recipe)
+    if finished:
+        model.load_state_dict(load_file(finished / "model.safetensors"))
+        runs = runs[1:]
+    started = time.monotonic()
+    stream = batches(recipe, tokenizer, rng)
+    taken = [_one_run(run, forward, optimisers(model, recipe), stream, confinement, log_every) for run in runs]
+    model.eval()
+    model.save_pretrained(out, safe_serialization=True)
+    tokenizer.save_pretrained(out)
+    if recipe.functional_tokens:
+        write_functional_tokens(recipe, out)
+    facts = _together(finished, time.monotonic() - started, taken)
+    facts |= {"parameters": model.num_parameters(), "seed": recipe.seed}
+    (out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+    return facts
+
+
+def _together(finished: Path | None, seconds: float, taken: Sequence[tuple[int, int]]) -> dict[str, float]:
+    """What runs took, each so many steps and tokens, with what the ``finished`` checkpoint had taken before."""
+    before = {"seconds": 0.0, "steps": 0, "million_tokens": 0.0}
+    if finished:
+        before = json.loads((finished / "training.json").read_text(encoding="utf-8"))
+    return {
+        "seconds": before["seconds"] + seconds,
+        "steps": before["steps"] + sum(steps for steps, _ in taken),
+        "million_tokens": before["million_tokens"] + sum(seen for _, seen in taken) / 1e6,
+    }
+
+
+def _one_run(
+    run: Run,
+    forward: Callable[..., Any],
+    optimiser_list: Sequence[torch.optim.Optimizer],
+    stream: Iterator[Batch],
+    confinement: Confinement | None,
+    log_every: int,
+) -> tuple[int, int]:
+    """One run over the stream; the steps and the tokens that it took."""
+    parameters = [p for o in optimiser_list for group in o.param_groups for p in group["params"]]
+    started, seen, step, losses = time.monotonic(), 0, 0, list[float]()
+    while seen < run.million_tokens * 1e6:
+        batch = next(stream)
         for optimiser in optimiser_list:
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = run.rate(step, seen)
         loss, decisions = _losses(forward(input_ids=batch.ids, use_cache=False).logits, batch)
         if confinement:
             confinement.backward(loss, decisions, batch)
         else:
             (loss + decisions).backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimiser in optimiser_list:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
@@ -80,20 +143,10 @@ def train(recipe: Recipe, out: Path, *, log_every: int = 100, compiled: bool = T
         step += 1
         losses.append((loss + decisions).item())
         if step % log_every == 0:
-            speed = seen / (time.monotonic() - started)
-            log.info(
-                "step %d  %.2fM tokens  loss %.4f  %.0f tokens/s", step, seen / 1e6, sum(losses) / len(losses), speed
-            )
+            mean, speed = sum(losses) / len(losses), seen / (time.monotonic() - started)
+            log.info("step %d  %.2fM tokens  loss %.4f  %.0f tokens/s", step, seen / 1e6, mean, speed)
             losses.clear()
-    model.eval()
-    model.save_pretrained(out, safe_serialization=True)
-    tokenizer.save_pretrained(out)
-    if recipe.functional_tokens:
-        write_functional_tokens(recipe, out)
-    facts = {"seconds": time.monotonic() - started, "steps": step, "million_tokens": seen / 1e6,
-             "parameters": model.num_parameters(), "seed": recipe.seed}  # fmt: skip
-    (out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
-    return facts
+    return step, seen
 
 
 def _losses(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -117,12 +170,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train one pocket model from its recipe.")
     parser.add_argument("name", choices=sorted(RECIPES))
     parser.add_argument("--out", type=Path, help="folder for the checkpoint (default: the bundled weights)")
+    parser.add_argument("--refine", action="store_true", help="only the run that refines the bundled weights")
     parser.add_argument("--threads", type=int, default=0, help="torch threads (default: torch's own choice)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    train(RECIPES[arguments.name], arguments.out or WEIGHTS / arguments.name)
+    bundled = WEIGHTS / arguments.name
+    recipe = RECIPES[arguments.name]
+    if arguments.refine and not recipe.refining_million_tokens:
+        parser.error(f"the recipe of {arguments.name} has no run that refines")
+    train(recipe, arguments.out or bundled, finished=bundled if arguments.refine else None)
 
 
 if __name__ == "__main__":

@@ -58,11 +58,14 @@ def sample_subtract(rng: Random) -> Problem:
 
 
 def sample_difference(rng: Random) -> Problem:
-    """How far apart two numbers are, whichever is named first."""
+    """How far apart two numbers are, whichever is named first.
+
+    Which one is larger is for the specialist to see, so that the master only copies.
+    """
     a, b = _pair(rng)
     high, low = max(a, b), min(a, b)
     key = f"subtract {high} {low}"
-    return Problem(_surfaces(rng, a, b), f"{high}-{low}", str(high - low), _backwards(high - low), key)
+    return Problem(_surfaces(rng, a, b), f"|{a}-{b}|", str(high - low), _backwards(high - low), key)
 
 
 def sample_multiply(rng: Random) -> Problem:

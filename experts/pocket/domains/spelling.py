@@ -20,7 +20,8 @@ _LENGTH_WEIGHTS = (1, 2, 6, 8, 10, 10, 9, 8, 7, 6)
 
 
 @cache
-def _words() -> tuple[str, ...]:
+def english_words() -> tuple[str, ...]:
+    """Common words of up to ten letters."""
     return tuple(Path(__file__).with_name("words.txt").read_text(encoding="ascii").split())
 
 
@@ -28,7 +29,7 @@ def _word(rng: Random) -> str:
     """A common word (55 %), a pronounceable invention or random letters, of at most ten letters."""
     kind = rng.random()
     if kind < 0.55:
-        return rng.choice(_words())
+        return rng.choice(english_words())
     length = rng.choices(_LENGTHS, _LENGTH_WEIGHTS)[0]
     if kind < 0.8:
         word = ""

@@ -32,8 +32,9 @@ def roman(value: int) -> str:
 
 
 def arithmetic(canonical: str) -> str:
-    a, sign, b = re.fullmatch(r"(\d+)([-+*])(\d+)", canonical).groups()
-    return str({"+": int.__add__, "-": int.__sub__, "*": int.__mul__}[sign](int(a), int(b)))
+    a, sign, b = re.fullmatch(r"(\d+)([-+*])(\d+)", canonical.strip("|")).groups()
+    result = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__}[sign](int(a), int(b))
+    return str(abs(result) if canonical.startswith("|") else result)
 
 
 def bases(canonical: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -13,7 +14,7 @@ from experts.pocket.batches import batches
 from experts.pocket.corpus import Pair
 from experts.pocket.recipes import RECIPES, Recipe
 from experts.pocket.tokenizer import build_tokenizer
-from experts.pocket.train import train
+from experts.pocket.train import runs_of, train
 
 
 def echo(rng: Random, split: str):
@@ -37,6 +38,20 @@ def test_learns_and_repeats(tmp_path) -> None:
     written = model.generate(**prompt, max_new_tokens=4, do_sample=False)
     assert tokenizer.decode(written[0, prompt["input_ids"].shape[1] :]) == "c<end>"
     assert json.loads((tmp_path / "a" / "training.json").read_text())["seed"] == 0
+
+
+def test_a_recipe_may_refine_what_it_made(tmp_path) -> None:
+    refined = replace(TINY, refining_million_tokens=0.01)
+    assert [run.million_tokens for run in runs_of(refined)] == [0.02, 0.01]
+    last = runs_of(refined)[1]
+    assert last.rate(step=200, seen=0) > last.rate(step=200, seen=5_000) > last.rate(step=200, seen=9_999) > 0
+    train(TINY, tmp_path / "first", compiled=False)
+    train(refined, tmp_path / "second", finished=tmp_path / "first", compiled=False)
+    first, second = (json.loads((tmp_path / name / "training.json").read_text()) for name in ("first", "second"))
+    assert second["million_tokens"] == pytest.approx(first["million_tokens"] + 0.01, rel=0.05)
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("first", "second"))
+    change = sum(float((after[key] - before[key]).norm()) for key in before)
+    assert 0 < change < sum(float(weight.norm()) for weight in before.values()) / 2  # it went on from there
 
 
 def test_only_responses_count_unless_the_recipe_says_so() -> None:
