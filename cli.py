@@ -204,6 +204,14 @@ def serve(
             dir_okay=False,
         ),
     ] = None,
+    spending: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="SQLite file of what API keys have used; without it budgets begin anew here.",
+            dir_okay=False,
+        ),
+    ] = None,
 ) -> None:
     """Serve the graph as one OpenAI model.
 
@@ -215,7 +223,7 @@ def serve(
     from router.gateway.server import ServeOptions
 
     settings = Settings(seconds=seconds, traces=traces, log_prompts=log_prompts)
-    run(ServeOptions(graph_path(spec), host, port, keys, open_to_all, otlp, drain, settings, checkpoints))
+    run(ServeOptions(graph_path(spec), host, port, keys, open_to_all, otlp, drain, settings, checkpoints, spending))
 
 
 @graph_app.command()

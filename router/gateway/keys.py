@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from router.errors import DataError
 from router.gateway.errors import Refused
 from router.gateway.limits import Account
+from router.gateway.spending import Spending
 from router.spec.gateway import ApiKey
 
 
@@ -41,9 +42,14 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
 
 
 class Keys:
-    """The keys that are known. Without any, everybody may ask."""
+    """The keys that are known. Without any, everybody may ask.
 
-    def __init__(self, keys: Sequence[ApiKey], environ: Mapping[str, str]) -> None:
+    Args:
+        spending: where it is counted what they use; without it they begin with nothing used.
+    """
+
+    def __init__(self, keys: Sequence[ApiKey], environ: Mapping[str, str], spending: Spending | None = None) -> None:
+        self._spending = Spending() if spending is None else spending
         self._accounts: dict[str, Account] = {}
         self._set(keys, environ, {})
 
@@ -91,7 +97,7 @@ class Keys:
             if digest in accounts or any(account.name == key.name for account in accounts.values()):
                 raise DataError(f"API key {key.name}", "names and keys that differ", "one of them twice")
             account = known.get(key.name)
-            accounts[digest] = Account(key) if account is None else account.with_limits(key)
+            accounts[digest] = Account(key, self._spending) if account is None else account.with_limits(key)
         self._accounts = accounts
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from router.gateway.errors import Refused, retry_after
+from router.gateway.spending import Spending
 from router.spec.gateway import ApiKey
 
 _MINUTE = 60.0
@@ -36,11 +37,10 @@ class Bucket:
 
 
 class Account:
-    """A key's use."""
+    """A key's use; what it used in all is counted in ``spending``."""
 
-    def __init__(self, key: ApiKey, clock: Callable[[], float] = time.monotonic) -> None:
-        self._key, self._clock = key, clock
-        self.used = 0
+    def __init__(self, key: ApiKey, spending: Spending, clock: Callable[[], float] = time.monotonic) -> None:
+        self._key, self._spending, self._clock = key, spending, clock
         self._requests = None if key.requests_per_minute is None else Bucket(key.requests_per_minute, clock)
         self._tokens = None if key.tokens_per_minute is None else Bucket(key.tokens_per_minute, clock)
 
@@ -51,11 +51,7 @@ class Account:
 
     def with_limits(self, key: ApiKey) -> Account:
         """The same use under limits that may have changed."""
-        if key == self._key:
-            return self
-        account = Account(key, self._clock)
-        account.used = self.used
-        return account
+        return self if key == self._key else Account(key, self._spending, self._clock)
 
     def admit(self) -> None:
         """Counts a request.
@@ -64,9 +60,9 @@ class Account:
             Refused: a limit is reached (try again later) or the budget is used up (do not).
         """
         budget = self._key.budget
-        if budget is not None and self.used >= budget:
+        if budget is not None and (used := self._spending.of(self.name)) >= budget:
             raise Refused(
-                f"expected at most {budget} tokens with the key {self.name}, found {self.used} used. Raise its budget",
+                f"expected at most {budget} tokens with the key {self.name}, found {used} used. Raise its budget",
                 status=429, code="insufficient_quota", headers={"x-should-retry": "false"},
             )  # fmt: skip
         for what, bucket, needed in (("requests", self._requests, 1.0), ("tokens", self._tokens, 1.0)):
@@ -81,7 +77,7 @@ class Account:
 
     def charge(self, tokens: int) -> None:
         """Counts what a request took."""
-        self.used += tokens
+        self._spending.add(self.name, tokens)
         if self._tokens is not None:
             self._tokens.take(tokens)
 

@@ -21,6 +21,8 @@ from router.gateway.gateway import Gateway, Settings
 from router.gateway.keys import Keys
 from router.gateway.logs import log
 from router.gateway.reload import Reloader, Version, read_version
+from router.gateway.spending import Spending
+from router.gateway.spending_file import SpendingFile
 from router.gateway.telemetry import Telemetry, telemetry_at
 
 
@@ -34,6 +36,7 @@ class ServeOptions:
         otlp: URL of an OpenTelemetry collector.
         drain: seconds that requests under way get when the server is stopped.
         checkpoints: file of the runs in which a tool waits for the user's yes; without it they end with the server.
+        spending: file of what keys have used; without it they begin anew with the server.
     """
 
     spec: Path
@@ -45,13 +48,14 @@ class ServeOptions:
     drain: int = 30
     settings: Settings = field(default_factory=Settings)
     checkpoints: Path | None = None
+    spending: Path | None = None
 
 
 def make_app(options: ServeOptions) -> tuple[Starlette, Gateway]:
     """The application of a spec, which watches its files while it lives.
 
     Raises:
-        SpecError, DataError: the spec or the keys are wrong.
+        SpecError, DataError: the spec, the keys or the file of what they have used are wrong.
         GraphError: it would serve everybody without keys, and was not told to.
     """
 
@@ -62,7 +66,8 @@ def make_app(options: ServeOptions) -> tuple[Starlette, Gateway]:
         return read_version(options.spec, options.keys, checkpoints=checkpoints)
 
     version = read()
-    keys = Keys(version.keys, os.environ)
+    spending = Spending(None if options.spending is None else SpendingFile(options.spending))
+    keys = Keys(version.keys, os.environ, spending)
     if not keys and not options.open and not _local(options.host):
         raise GraphError(
             f"expected API keys for a server that others can reach at {options.host}, found none. Give --keys FILE or "
@@ -74,16 +79,17 @@ def make_app(options: ServeOptions) -> tuple[Starlette, Gateway]:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        watching = asyncio.create_task(reloader.watch())
-        try:
-            yield
-        finally:
-            watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watching
-            await reloader.close()
-            await gateway.deployment.retire()
-            folder.cleanup()
+        async with spending.kept():  # around all: the last requests are counted while the graph is closed
+            watching = asyncio.create_task(reloader.watch())
+            try:
+                yield
+            finally:
+                watching.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await watching
+                await reloader.close()
+                await gateway.deployment.retire()
+                folder.cleanup()
 
     return create_app(gateway, lifespan), gateway
 

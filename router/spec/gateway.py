@@ -20,7 +20,9 @@ class ApiKey(BaseModel):
     variable: str | None = Field(None, description="or the environment variable that holds the key")
     requests_per_minute: _Positive | None = None
     tokens_per_minute: _Positive | None = Field(None, description="read and written, all nodes together")
-    budget: _Positive | None = Field(None, description="tokens in all, since the server was started")
+    budget: _Positive | None = Field(
+        None, description="tokens in all: since the server was started, or since the file of serve --spending was made"
+    )
 
     @model_validator(mode="after")
     def _one_origin(self) -> ApiKey:
