@@ -33,6 +33,7 @@ class Capability(StrEnum):
     EXTEND_VOCABULARY = "extend_vocabulary"
     EXPERT_MASKS = "expert_masks"
     DEFER = "defer"
+    STRUCTURED_OUTPUTS = "structured_outputs"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ def check_request(
     adapters: Collection[str] = (),
     masks: Collection[str] = (),
     defers: bool = False,
+    structures: bool = False,
 ) -> None:
     """Raises RequestError if the request is wrong in itself or does not fit the model.
 
@@ -25,10 +26,11 @@ def check_request(
         adapters: names of the LoRA adapters that the engine has.
         masks: names of the masks of experts that the engine has.
         defers: the engine has a token router.
+        structures: the engine can hold an answer to JSON.
 
     Raises:
         RequestError: see above.
-        CapabilityError: the request needs a token router.
+        CapabilityError: the request needs a token router, or an engine that can hold an answer to JSON.
         DeadlineExceeded: nobody waits for the answer any more.
     """
     if request.deadline is not None and time.monotonic() >= request.deadline:
@@ -59,6 +61,8 @@ def check_request(
             "expected a worker that can defer, found one without a token router. Give it `token_router` in the spec: a "
             "folder made by `tokengraph train token-router`"
         )
+    if request.structure is not None:
+        _check_structured(request, structures)
 
 
 def check_mask_name(name: str | None, masks: Collection[str]) -> None:
@@ -84,6 +88,17 @@ def check_prompt(length: int, context_length: int) -> None:
             f"expected a prompt shorter than the context of {context_length} tokens, found {length}. "
             "Shorten it, or use a model with a longer context"
         )
+
+
+def _check_structured(request: GenerateRequest, structures: bool) -> None:
+    if not structures:
+        raise CapabilityError(
+            "expected a worker that can hold an answer to JSON, found one that cannot. Use engine: vllm in the spec, or ask "
+            "for text"
+        )
+    for name in ("first_token_ids", "allowed_token_ids", "defer"):  # the answer takes several calls with these
+        if getattr(request, name) is not None:
+            raise RequestError(f"expected either a structure or {name}, found both. Leave one out")
 
 
 def _check_numbers(request: GenerateRequest) -> None:

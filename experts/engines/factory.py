@@ -6,7 +6,7 @@ import asyncio
 import threading
 from functools import partial
 
-from experts.engines.base import Engine
+from experts.engines.base import Capability, Engine
 from experts.engines.config import LocalWorker, RecordedWorker, ScriptedWorker, VllmWorker, WorkerSpec
 from experts.errors import EngineUnavailable
 
@@ -35,6 +35,12 @@ async def create_engine(worker: WorkerSpec) -> Engine:
             return RecordedEngine(worker)
         case VllmWorker():
             return await _vllm(worker)
+
+
+def beyond(worker: WorkerSpec) -> frozenset[Capability]:
+    """What no engine of such a worker can do, whatever its model: known without starting one."""
+    writes = isinstance(worker, VllmWorker) and worker.task == "generate"
+    return frozenset() if writes else frozenset({Capability.STRUCTURED_OUTPUTS})
 
 
 def _local(worker: LocalWorker) -> Engine:

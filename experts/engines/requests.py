@@ -79,6 +79,17 @@ class Defer:
 
 
 @dataclass(frozen=True)
+class JsonStructure:
+    """An answer that is JSON, and nothing but JSON, from its first token to its last.
+
+    Attributes:
+        schema: the JSON Schema that it fits; None for any object.
+    """
+
+    schema: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class GenerateRequest:
     """One request to generate.
 
@@ -95,6 +106,8 @@ class GenerateRequest:
             ``Generation.token_ids`` when one did, and never part of ``Generation.text``.
         logit_bias: added to the logits of these tokens before one is chosen, from -100 (as good as never) to 100; all
             log-probabilities stay the model's own.
+        structure: what the answer is held to, token by token (needs Capability.STRUCTURED_OUTPUTS); all log-probabilities
+            stay the model's own. One that is cut off, by ``max_tokens`` or ``stop``, is the beginning of such an answer.
         top_logprobs: how many alternatives to report per token.
         adapter: name of a LoRA adapter of this engine.
         expert_mask: name of a mask of experts that was registered with this engine.
@@ -117,6 +130,7 @@ class GenerateRequest:
     first_token_ids: tuple[TokenId, ...] | None = None
     allowed_token_ids: tuple[TokenId, ...] | None = None
     logit_bias: Mapping[TokenId, float] = field(default_factory=dict)
+    structure: JsonStructure | None = None
     top_logprobs: int = 0
     adapter: str | None = None
     expert_mask: str | None = None

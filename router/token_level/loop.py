@@ -21,7 +21,7 @@ from router.token_level.budget import ShareBudget
 from router.token_level.vocabularies import check_same_tokens
 from router.token_level.writing import Author, PairGeneration, Writing
 
-_UNSUITABLE = ("adapter", "expert_mask", "first_token_ids", "defer", "session")
+_UNSUITABLE = ("adapter", "expert_mask", "first_token_ids", "structure", "defer", "session")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class PairChunk:
 class TokenPair:
     """Two engines that write one answer together.
 
-    Requests are those of an engine, without adapters, masks and ``first_token_ids``. Answers that are drawn at random
+    Requests are those of an engine, without adapters, masks, structures and ``first_token_ids``. Answers that are drawn at random
     are repeatable with a seed: each turn has a seed of its own, by its place in the answer.
 
     Args:

@@ -80,7 +80,7 @@ class LocalEngine(PartialEngine):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        lacking = {Capability.EMBED}
+        lacking = {Capability.EMBED, Capability.STRUCTURED_OUTPUTS}
         if not self._masks.possible:
             lacking.add(Capability.EXPERT_MASKS)
         if not self._defers:

@@ -16,6 +16,7 @@ from experts.engines.answer import Draw
 from experts.engines.requests import GenerateRequest, Generation, TokenId
 from experts.engines.vllm.deferring import Deferring
 from experts.engines.vllm.rescoring import known, rescored
+from experts.engines.vllm.structured import constraint
 from experts.engines.vllm.transport import Transport
 from experts.engines.vllm.wire import Choice, Completion, CompletionCall
 from experts.errors import EngineError, EngineUnavailable, RequestError
@@ -103,7 +104,10 @@ class Drawing:
         return await rescored(generation, self._alternatives, again)
 
     async def _go_on(self, allowed: tuple[TokenId, ...], streamed: bool) -> AsyncGenerator[Choice, None]:
-        call = self._call(allowed, named=allowed, stream=streamed, vllm_xargs=self._deciding())
+        call = self._call(
+            allowed, named=allowed, stream=streamed, vllm_xargs=self._deciding(),
+            structured_outputs=constraint(self._request.structure),
+        )  # fmt: skip
         deadline = self._request.deadline
         if streamed:
             async with aclosing(self._transport.stream(COMPLETIONS, call, Completion, deadline=deadline)) as events:

@@ -23,6 +23,7 @@ from experts.engines.vllm.facts import ModelFacts, read_facts
 from experts.engines.vllm.masks import Arguments, ServerMasks
 from experts.engines.vllm.plugin import find_instruments
 from experts.engines.vllm.served import Served, find_served
+from experts.engines.vllm.structured import check_whole
 from experts.engines.vllm.transport import Transport
 from experts.errors import EngineUnavailable
 
@@ -35,8 +36,11 @@ if TYPE_CHECKING:
     from experts.moe.shape import MoeShape
 
 _GENERATES = frozenset(
-    {Capability.GENERATE, Capability.STREAM, Capability.LOGPROBS, Capability.ALLOWED_TOKENS, Capability.ADAPTERS}
-)
+    {
+        Capability.GENERATE, Capability.STREAM, Capability.LOGPROBS, Capability.ALLOWED_TOKENS, Capability.ADAPTERS,
+        Capability.STRUCTURED_OUTPUTS,
+    }
+)  # fmt: skip
 
 
 class VllmEngine(PartialEngine):
@@ -129,7 +133,7 @@ class VllmEngine(PartialEngine):
         masks = () if self._masks is None else self._masks.names
         check_request(
             request, vocabulary_size=self._facts.vocabulary_size, adapters=self._worker.adapters, masks=masks,
-            defers=self._router is not None,
+            defers=self._router is not None, structures=True,
         )  # fmt: skip
         prompt = request.prompt_ids
         if prompt is None:
@@ -221,6 +225,8 @@ class VllmEngine(PartialEngine):
                     yield chunk
                     continue
                 await draws.aclose()  # the server stops before anything else is done
+                if request.structure is not None:
+                    check_whole(chunk.generation, self._transport.url)
                 generation = await drawing.complete(chunk.generation)
                 if deferring is not None and request.criticality:
                     generation = replace(generation, criticality=await deferring.scores(generation))

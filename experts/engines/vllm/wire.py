@@ -47,6 +47,7 @@ class CompletionCall(_Sent):
     logit_bias: dict[int, float] | None = None
     logprobs: int = 0
     logprob_token_ids: tuple[int, ...] | None = None
+    structured_outputs: dict[str, str | bool] | None = None
     stream: bool = False
     return_token_ids: bool = True
     return_tokens_as_token_ids: bool = True

@@ -6,21 +6,38 @@ Tests of a capability that the engine does not report check that it refuses.
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import time
 from contextlib import aclosing
 from dataclasses import replace
 
+import jsonschema
 import numpy as np
 import pytest
 
 from experts.engines.base import Capability, Engine, require
-from experts.engines.requests import NEVER, Chunk, Defer, GenerateRequest, Generation, Message, Sampling, Session
+from experts.engines.requests import (
+    NEVER,
+    Chunk,
+    Defer,
+    GenerateRequest,
+    Generation,
+    JsonStructure,
+    Message,
+    Sampling,
+    Session,
+)
 from experts.errors import CapabilityError, DeadlineExceeded, RequestError
 
 ASK = GenerateRequest(
     messages=(Message("user", "What is 2 + 3?"),), max_tokens=12, sampling=Sampling(temperature=1.0, seed=5), ignore_eos=True
 )  # fmt: skip
+
+SCHEMA = {
+    "type": "object", "properties": {"sum": {"enum": ["five", "six", None]}, "sure": {"type": "boolean"}},
+    "required": ["sum", "sure"], "additionalProperties": False,
+}  # fmt: skip
 
 
 async def chunks_of(engine: Engine, request: GenerateRequest) -> list[Chunk]:
@@ -192,6 +209,42 @@ class EngineConformance:
             assert 1 <= len(top) <= 3
             assert top[token] == pytest.approx(logprob)
             assert list(top.values()) == sorted(top.values(), reverse=True)
+
+    @pytest.mark.asyncio
+    async def test_an_answer_is_held_to_a_schema(self, engine: Engine) -> None:
+        held = replace(ASK, structure=JsonStructure(SCHEMA), max_tokens=120, ignore_eos=False)
+        if Capability.STRUCTURED_OUTPUTS not in engine.capabilities:
+            for call in (engine.generate(held), chunks_of(engine, held)):
+                with pytest.raises(CapabilityError, match=r"hold an answer to JSON.*engine: vllm"):
+                    await call
+            return
+        # A random model would go on with white space, which JSON may have anywhere, until there is no room left.
+        held = replace(held, logit_bias=dict.fromkeys(engine.encode(" \t\n\r"), NEVER), top_logprobs=2)
+        for sampling in (Sampling(), *(Sampling(1.0, seed=seed) for seed in range(3))):
+            request = replace(held, sampling=sampling)
+            answer = await engine.generate(request)
+            assert (answer.finish_reason, answer.stop_reason) == ("stop", None)
+            jsonschema.validate(json.loads(answer.text), SCHEMA)
+            assert len(answer.logprobs) == len(answer.token_ids)
+            chunks = await chunks_of(engine, request)
+            assert "".join(chunk.text for chunk in chunks) == answer.text
+        free = await engine.generate(replace(ASK, max_tokens=1, sampling=Sampling(), top_logprobs=3))
+        first = await engine.generate(replace(held, max_tokens=1, sampling=Sampling(), top_logprobs=3))
+        assert first.top_logprobs[0].keys() >= free.top_logprobs[0].keys(), "the model's own log-probabilities"
+
+    @pytest.mark.asyncio
+    async def test_an_answer_is_held_to_an_object(self, engine: Engine) -> None:
+        skip_without(engine, Capability.STRUCTURED_OUTPUTS)
+        answer = await engine.generate(replace(ASK, structure=JsonStructure()))
+        assert answer.text.startswith("{")
+        assert (answer.finish_reason, len(answer.token_ids)) == ("length", ASK.max_tokens)
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("name", ["first_token_ids", "allowed_token_ids"])
+    async def test_a_structure_and_a_choice_of_tokens_are_refused(self, engine: Engine, name: str) -> None:
+        skip_without(engine, Capability.STRUCTURED_OUTPUTS)
+        with pytest.raises(RequestError, match=f"either a structure or {name}"):
+            await engine.generate(replace(ASK, structure=JsonStructure(), **{name: engine.encode("{")}))  # type: ignore[arg-type]
 
     @pytest.mark.asyncio
     async def test_nothing_is_deferred_above_all_scores(self, engine: Engine) -> None:

@@ -16,9 +16,10 @@ from experts.engines.answer import Draw
 from experts.engines.base import Capability
 from experts.engines.config import LocalWorker, VllmWorker
 from experts.engines.local.engine import LocalEngine
-from experts.engines.requests import GenerateRequest, Generation, Message, Sampling, TokenId
+from experts.engines.requests import GenerateRequest, Generation, JsonStructure, Message, Sampling, TokenId
 from experts.engines.vllm import draws
 from experts.engines.vllm.engine import VllmEngine
+from experts.engines.vllm.structured import check_whole
 from experts.errors import CapabilityError, DeadlineExceeded, EngineError, EngineUnavailable, RequestError
 from tests.experts.engines.checkpoints import save_adapter, save_checkpoint
 from tests.experts.engines.conformance import ASK, assert_same
@@ -221,6 +222,22 @@ async def test_lacking_capabilities(engine: VllmEngine) -> None:
     assert engine.capabilities == frozenset(Capability) - lacking
     with pytest.raises(CapabilityError, match="embed"):
         await engine.embed(["a"])
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("schema", [{"type": "strange"}, {"$ref": "#/nowhere"}, {"type": "string", "pattern": "("}])
+async def test_schemas_that_the_server_cannot_use(engine: VllmEngine, schema: dict[str, object]) -> None:
+    with pytest.raises(RequestError, match="answered 400"):
+        await engine.generate(ask("a", structure=JsonStructure(schema)))
+    assert await engine.generate(ask("a"))
+
+
+def test_a_server_that_passes_over_a_structure() -> None:
+    free = Generation((), "not JSON", (), "stop", 1)
+    with pytest.raises(EngineError, match="does not hold answers to a structure"):
+        check_whole(free, "http://there")
+    for fine in (replace(free, finish_reason="length"), replace(free, stop_reason="x"), replace(free, text='{"a": 1}')):
+        check_whole(fine, "http://there")
 
 
 @pytest.mark.asyncio
