@@ -17,10 +17,12 @@ from langgraph.types import Command
 
 from router.errors import GraphError, RunError
 from router.graph import Graph
+from router.runtime.options import NO_OPTIONS, RUN_OPTIONS, RunOptions
 from router.runtime.portal import call
 from router.runtime.schedule import Schedule
 from router.runtime.state import GraphInput, GraphOutput, GraphState
 from router.runtime.step import FINISH, STREAM_TOKENS, Step, text_of
+from router.runtime.structures import cannot
 from router.runtime.visits import Visitor
 from router.runtime.work import EVERY, Task
 from router.spec.models import GraphSpec, JoinNode, RouterNode
@@ -77,10 +79,13 @@ def _begin(spec: GraphSpec) -> Callable[[GraphState], dict[str, Any]]:
     return begin
 
 
-def _finish(state: GraphState) -> dict[str, Any]:
+def _finish(state: GraphState, config: RunnableConfig) -> dict[str, Any]:
     """Several replies can only meet here if branches end side by side; they are put one after the other."""
     if state["inbox"]:  # a join goes on; the branch that comes after it ends here again
         return {}
+    options: RunOptions = config.get("configurable", {}).get(RUN_OPTIONS) or NO_OPTIONS
+    if options.structure is not None and len(state["replies"]) > 1:
+        raise cannot(NodeId(state["replies"][1]["node"]), "it is not the only one that answers")
     answer = "\n\n".join(reply["text"] for reply in state["replies"])
     return {"answer": answer, "messages": [AIMessage(answer)]}
 

@@ -13,6 +13,7 @@ from router.runtime.engines import EnginePool
 from router.runtime.options import RunOptions
 from router.runtime.query import Prompt, Query
 from router.runtime.result import RunResult, route_of, usage_of
+from router.runtime.structures import check_node
 from router.runtime.tools import ToolPool
 from router.runtime.visits import Visit, Visitor, visitor
 from router.runtime.work import NOTHING_SPENT
@@ -78,6 +79,7 @@ class DirectRun:
         writer = None if send is None else Writer(send, self._spec, self._name)
         visit = Visit(query, (), (), allowance, None if writer is None else writer.write, options, exact)
         try:
+            check_node(self._spec, self._name, options)
             allowance.check(writes=True)
             outcome = await allowance.in_time(self._visitor.visit(visit))
             if outcome.reply is None:

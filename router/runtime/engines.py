@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
-from experts.engines.base import Engine
+from experts.engines.base import Capability, Engine
 from experts.engines.config import WorkerSpec
-from experts.engines.factory import create_engine
+from experts.engines.factory import beyond, create_engine
 from router.runtime.masks import EngineMasks
 from router.runtime.once import Once
 from router.types import WorkerId
@@ -31,6 +31,12 @@ class EnginePool:
     def worker(self, worker: WorkerId) -> WorkerSpec | None:
         """The spec of a worker; None if the caller gave its engine."""
         return None if worker in self._given else self._workers[worker]
+
+    def lacks(self, worker: WorkerId, capability: Capability) -> bool:
+        """Whether a worker is known to be without a capability; no engine is started to find out."""
+        if worker in self._given:
+            return capability not in self._given[worker].capabilities
+        return capability in beyond(self._workers[worker])
 
     async def get(self, worker: WorkerId) -> Engine:
         """The engine of a worker."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from experts.engines.requests import JsonStructure
 from experts.moe.mask import ExpertMask
 from router.spec.models import GraphSpec, JoinNode
 from router.types import NodeId
@@ -18,8 +19,8 @@ RUN_OPTIONS = "run_options"
 class RunOptions:
     """How one run is to be answered; None leaves the choice to the spec.
 
-    The settings of the model (``max_tokens`` to ``logprobs``, and ``tools``) hold at the experts whose answer the user
-    gets, and nowhere else on the way.
+    The settings of the model (``max_tokens`` to ``logprobs``, ``tools`` and ``structure``) hold at the experts whose answer
+    the user gets, and nowhere else on the way.
 
     Attributes:
         max_tokens: the longest answer; the graph's budget still bounds it.
@@ -30,6 +31,8 @@ class RunOptions:
         expert_mask: the mask of experts to answer with, one of the node's by its name, or any that fits its model; "none"
             for none. A node that cannot answer with it refuses.
         tools: functions (JSON Schema) that the model may call; it writes the call as its answer.
+        structure: JSON that the answer is held to. A node that cannot be refuses; one that can writes nothing but the JSON,
+            and its own ``stop`` and ``answer_after`` do not apply.
         keep: for a router, the node that it chose for the dialogue's earlier turns. It stays with that one unless
             another outcome is more probable by ``margin``.
     """
@@ -44,6 +47,7 @@ class RunOptions:
     deadline: float | None = None
     expert_mask: str | ExpertMask | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
+    structure: JsonStructure | None = None
     keep: Mapping[NodeId, NodeId] = field(default_factory=dict)
     margin: float = 0.0
 

@@ -20,6 +20,7 @@ from router.runtime.options import NO_OPTIONS, RunOptions
 from router.runtime.query import Prompt, Query, messages_of
 from router.runtime.result import RunResult
 from router.runtime.runs import Session, StreamItem, session
+from router.runtime.structures import obstacle
 from router.runtime.tools import ToolPool
 from router.spec import GraphSpec, load_spec
 from router.trace import Delta, Event
@@ -118,6 +119,10 @@ class Router(Blocking):
             raise GraphError("expected a dialogue for the graph, found a prompt or a thread for a single node")
         async with self._session(thread_id, options) as session:
             return await (session.run(query) if send is None else session.follow(query, send))
+
+    def unstructured(self, node: NodeId) -> str | None:
+        """Why a node cannot be held to JSON, as far as that is known before its model runs; None if it can."""
+        return obstacle(self.spec, node, self._pool)
 
     async def engine(self, worker: WorkerId) -> Engine:
         """The engine of a worker, started if need be; it stays this Router's to close."""

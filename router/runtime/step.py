@@ -21,6 +21,7 @@ from router.runtime.moves import Move, Outcome, WaysOut
 from router.runtime.options import RUN_OPTIONS, RunOptions
 from router.runtime.schedule import Schedule
 from router.runtime.state import GraphState
+from router.runtime.structures import cannot, check_node
 from router.runtime.visits import Visit, Visitor
 from router.runtime.work import NOTHING_SPENT, Reply, Spent, Task
 from router.runtime.writer import Writer
@@ -98,6 +99,8 @@ class Step:
             taken = self._ways_out.moves(outcome, query=query, original=original)
             if outcome.failure is not None and not taken:
                 raise outcome.failure
+            if options.structure is not None and outcome.reply is None and not taken:
+                raise cannot(self._name, "it found no node to ask, and says so in words")
         except TokengraphError as error:
             failed = Failed(node=self._name, query=query, error=str(error), milliseconds=_milliseconds(started))
             error.events = (*map(EVENT.validate_python, state["events"]), failed)
@@ -119,6 +122,7 @@ class Step:
 
     async def _attempt(self, visit: Visit) -> Outcome:
         try:
+            check_node(self._spec, self._name, visit.options)
             return await self._visitor.visit(visit)
         except (EngineError, ToolError) as error:
             return Outcome(Failed(node=self._name, query=visit.query, error=str(error)), failure=error)

@@ -19,6 +19,7 @@ from router.runtime.logprobs import token_logprobs
 from router.runtime.masks import NodeMasks
 from router.runtime.moves import Outcome
 from router.runtime.options import RunOptions, answers
+from router.runtime.structures import check_engine
 from router.runtime.visits.asking import ended, longest, options_of, request_of, split_answer
 from router.runtime.visits.base import Visit
 from router.runtime.work import Reply
@@ -66,6 +67,8 @@ class AnswerVisitor:
         request = replace(
             request_of(engine, self._node, visit, options), stop_token_ids=tuple(tokens), adapter=self._node.adapter
         )
+        if request.structure is not None:
+            check_engine(self._name, engine)
         mask = self._masks.find(options.expert_mask)
         async with self._pool.masks(engine).use(mask) as registered:
             outcome = await self._answer(engine, replace(request, expert_mask=registered), visit, options, tokens)
@@ -92,7 +95,7 @@ class AnswerVisitor:
             whole = replace(generation, token_ids=written.transcript)
             outcome = await self._hand_on(engine, written.asked or request, whole, visit, handed_on, most)
             return replace(outcome, event=outcome.event.model_copy(update={"calls": written.calls}))
-        working, answer = split_answer(self._node, generation.text)
+        working, answer = split_answer(self._node, generation.text, options)
         probability = math.exp(written.mean_logprob)
         return Outcome(
             event=Answered(
@@ -106,8 +109,16 @@ class AnswerVisitor:
         )  # fmt: skip
 
     async def _write(self, engine: Engine, request: GenerateRequest, visit: Visit) -> Written:
+        asked = 0
+        if request.structure is not None and request.stop_token_ids:
+            # JSON has no room for a functional token, so first the model is asked whether it begins with one.
+            free = replace(request, structure=None)
+            first = await engine.generate(replace(free, max_tokens=1))
+            if first.stop_reason in request.stop_token_ids:
+                return Written(first, first.token_ids, 1, first.mean_logprob, asked=free)
+            asked, request = 1, replace(request, stop_token_ids=())
         generation = await self._generate(engine, request, visit)
-        return Written(generation, generation.token_ids, len(generation.token_ids), generation.mean_logprob)
+        return Written(generation, generation.token_ids, asked + len(generation.token_ids), generation.mean_logprob)
 
     def _tokens(self, engine: Engine) -> dict[TokenId, NodeId]:
         """The functional tokens that this model may write instead of an answer."""

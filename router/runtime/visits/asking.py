@@ -29,8 +29,9 @@ def longest(node: AnsweringNode, options: RunOptions) -> int:
 
 def request_of(engine: Engine, node: AnsweringNode, visit: Visit, options: RunOptions) -> GenerateRequest:
     """The request of a visit: the dialogue under the node's system prompt, or exactly the prompt that was asked for."""
+    own = node.stop if options.structure is None else ()  # it would cut JSON in two
     request = GenerateRequest(
-        max_tokens=visit.allowance.cap(longest(node, options)), stop=(*node.stop, *options.stop),
+        max_tokens=visit.allowance.cap(longest(node, options)), stop=(*own, *options.stop), structure=options.structure,
         top_logprobs=options.logprobs or 0, deadline=options.deadline,
         sampling=Sampling(
             node.temperature if options.temperature is None else options.temperature,
@@ -55,9 +56,9 @@ def ended(generation: Generation) -> Literal["stop", "length"]:
     return generation.finish_reason
 
 
-def split_answer(node: AnsweringNode, text: str) -> tuple[str, str]:
-    """Working and answer."""
-    mark = node.answer_after
+def split_answer(node: AnsweringNode, text: str, options: RunOptions) -> tuple[str, str]:
+    """Working and answer; where a structure was asked for, nothing but the answer was written."""
+    mark = node.answer_after if options.structure is None else None
     if mark is None or mark not in text:
         return "", text.strip()
     working, _, answer = text.rpartition(mark)

@@ -60,7 +60,7 @@ class TokenPairVisitor:
         generation = result.generation
         written, reason = len(generation.token_ids), ended(generation)
         visit.allowance.check_length(written, longest(self._node, options), reason)
-        working, answer = split_answer(self._node, generation.text)
+        working, answer = split_answer(self._node, generation.text, options)
         probability = math.exp(generation.mean_logprob)
         small = pair.models.small
         return Outcome(
