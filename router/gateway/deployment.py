@@ -16,6 +16,8 @@ from router.spec.models import AnsweringNode, ExpertNode, RouterNode
 from router.spec.tools import BuiltinTools
 from router.types import NodeId, WorkerId
 
+_MOST_TOLD = 3
+
 
 class Deployment:
     """One version of the spec with its Router.
@@ -91,6 +93,27 @@ class Deployment:
         known = {mask for name in nodes for mask in self._masks.get(name, ())}
         if asked not in known:
             raise unknown_mask(asked, tuple(known), f"model {self.spec.name}{f'/{node}' if node else ''}")
+
+    def check_structured(self, node: NodeId | None, field: str) -> None:
+        """Whether a node, or for None one of those that may answer, can be held to JSON.
+
+        Args:
+            field: of the request, which asks for it.
+
+        Raises:
+            Refused: it cannot.
+        """
+        nodes = [node] if node is not None else [name for name in self._experts.values() if answers(self.spec, name)]
+        why = [(name, self.router.unstructured(name)) for name in nodes]
+        if any(reason is None for _, reason in why):
+            return
+        found = "; ".join(f"{name}: {reason}" for name, reason in why[:_MOST_TOLD]) or "no node has the last word"
+        able = [model for model, name in self._experts.items() if self.router.unstructured(name) is None]
+        raise Refused(
+            f"expected no {field} for model {self.spec.name}{f'/{node}' if node else ''}, found one; its answers cannot be held to "
+            f"JSON ({found}). Ask {' or '.join(able[:_MOST_TOLD]) or 'a node with engine: vllm'}, or leave it out",
+            code="unsupported_parameter", param=field,
+        )  # fmt: skip
 
     def encoder(self, model: str) -> WorkerId:
         """The worker that embeds for a model's name; the graph means its only encoder.

@@ -15,6 +15,7 @@ from router.gateway.gateway import Call
 from router.gateway.own_calls import Approval, is_own, new_ticket, thread_of
 from router.gateway.requests import ChatMessage, ChatRequest
 from router.gateway.runs import Ask
+from router.gateway.structure import held_to
 from router.runtime.router import RunOptions
 from router.spec.models import AnsweringNode, RouterNode
 from router.types import NodeId
@@ -49,13 +50,17 @@ async def asks_of(
         raise RequestError(
             "expected either tools or show_tool_calls, found both: nobody could tell which calls were made. Leave one out"
         )
+    held = held_to(request)
     calls = tools or any(m.role == "tool" or m.tool_calls for m in messages)
     if node is None and calls:
         node = await _responsible(call, messages, course)
+    if held is not None:
+        call.deployment.check_structured(node, held.field)
     options = RunOptions(
         max_tokens=request.max_completion_tokens or request.max_tokens, temperature=request.temperature,
         top_p=request.top_p, stop=request.stops, logprobs=(request.top_logprobs or 0) if request.logprobs else None,
-        deadline=call.deadline, expert_mask=request.expert_mask, tools=tools, keep=course.choices, margin=call.deployment.spec.gateway.affinity,
+        deadline=call.deadline, expert_mask=request.expert_mask, tools=tools, keep=course.choices,
+        margin=call.deployment.spec.gateway.affinity, structure=None if held is None else held.structure,
     )  # fmt: skip
     every = with_seeds(options, request.seed, request.n or 1)
     if approval is not None:

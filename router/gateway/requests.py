@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from router.gateway.errors import Refused
+from router.gateway.response_format import ResponseFormat
+from router.gateway.tool_choice import Tool, ToolChoice
+from router.gateway.wire import Wire
 
 _Stop = Annotated[str, Field(min_length=1)]
 _Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
@@ -16,17 +19,13 @@ _MOST_CHOICES = 128
 R = TypeVar("R", bound="_Request")
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-
-
-class StreamOptions(_Wire):
+class StreamOptions(Wire):
     """Of a stream: whether a last chunk reports the usage."""
 
     include_usage: bool = False
 
 
-class _Request(_Wire):
+class _Request(Wire):
     model: str = Field(description="the graph's name, or GRAPH/NODE for one node alone")
     user: str | None = None
 
@@ -49,21 +48,21 @@ class _Generating(_Request):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
 
-class TextPart(_Wire):
+class TextPart(Wire):
     """A piece of a turn's text."""
 
     type: Literal["text"]
     text: str
 
 
-class CalledFunction(_Wire):
+class CalledFunction(Wire):
     """A function that the assistant called, its arguments as JSON text."""
 
     name: str
     arguments: str
 
 
-class AssistantToolCall(_Wire):
+class AssistantToolCall(Wire):
     """A call in an assistant's earlier turn."""
 
     id: str
@@ -71,7 +70,7 @@ class AssistantToolCall(_Wire):
     function: CalledFunction
 
 
-class ChatMessage(_Wire):
+class ChatMessage(Wire):
     """One turn."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -87,21 +86,6 @@ class ChatMessage(_Wire):
         return self.content or ""
 
 
-class Function(_Wire):
-    """A function that the model may call; ``parameters`` is a JSON Schema."""
-
-    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-
-
-class Tool(_Wire):
-    """A tool that the model may call."""
-
-    type: Literal["function"]
-    function: Function
-
-
 class ChatRequest(_Generating):
     """``POST /v1/chat/completions``."""
 
@@ -110,7 +94,8 @@ class ChatRequest(_Generating):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: list[Tool] | None = None
-    tool_choice: Literal["auto", "none"] | None = None
+    tool_choice: ToolChoice | None = None
+    response_format: ResponseFormat | None = None
     show_tool_calls: bool | None = Field(
         None, description="tell the calls that nodes made as `tool_calls` of the answer; their ids begin with made_"
     )
