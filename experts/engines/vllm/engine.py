@@ -226,7 +226,7 @@ class VllmEngine(PartialEngine):
                     continue
                 await draws.aclose()  # the server stops before anything else is done
                 if request.structure is not None:
-                    check_whole(chunk.generation, self._transport.url)
+                    check_whole(chunk.generation, request.structure, self._transport.url)
                 generation = await drawing.complete(chunk.generation)
                 if deferring is not None and request.criticality:
                     generation = replace(generation, criticality=await deferring.scores(generation))

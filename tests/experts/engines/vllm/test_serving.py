@@ -233,11 +233,20 @@ async def test_schemas_that_the_server_cannot_use(engine: VllmEngine, schema: di
 
 
 def test_a_server_that_passes_over_a_structure() -> None:
+    def answers(text: str, **schema: object) -> None:
+        check_whole(replace(free, text=text), JsonStructure(schema or None), "http://there")
+
     free = Generation((), "not JSON", (), "stop", 1)
-    with pytest.raises(EngineError, match="does not hold answers to a structure"):
-        check_whole(free, "http://there")
-    for fine in (replace(free, finish_reason="length"), replace(free, stop_reason="x"), replace(free, text='{"a": 1}')):
-        check_whole(fine, "http://there")
+    for text, schema, why in (
+        ("not JSON", {}, "no JSON"), ("[1]", {}, "not of type 'object'"), ("7", {"multipleOf": 2}, "not a multiple of 2"),
+        ("7", {"$ref": "http://there/schema"}, "leads nowhere"),
+    ):  # fmt: skip
+        with pytest.raises(EngineError, match=f"expected JSON of http://there.*{why}"):
+            answers(text, **schema)
+    answers('{"a": 1}')
+    answers("1" * 5000, type="integer")
+    for cut in (replace(free, finish_reason="length"), replace(free, stop_reason="x")):
+        check_whole(cut, JsonStructure(), "http://there")
 
 
 @pytest.mark.asyncio
