@@ -29,7 +29,7 @@ class _Visit(_Frozen):
         prompt_tokens: tokens read.
         generated_tokens: tokens written.
         activated_parameters: weights used per written token.
-        milliseconds: wall-clock time of the visit.
+        milliseconds: wall-clock time of the visit; without that of loading its models, which only the first one does.
     """
 
     node: NodeId

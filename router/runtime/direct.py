@@ -81,6 +81,8 @@ class DirectRun:
         try:
             check_node(self._spec, self._name, options)
             allowance.check(writes=True)
+            await self._visitor.load()
+            loaded = time.perf_counter()
             outcome = await allowance.in_time(self._visitor.visit(visit))
             if outcome.reply is None:
                 raise EngineError(
@@ -92,7 +94,7 @@ class DirectRun:
             if send is not None:
                 send(failed)
             raise
-        event = outcome.event.model_copy(update={"milliseconds": _milliseconds(started)})
+        event = outcome.event.model_copy(update={"milliseconds": _milliseconds(loaded)})
         answer = outcome.reply["text"]
         if writer is not None:
             writer.end(event, answer)

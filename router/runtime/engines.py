@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 from experts.engines.base import Capability, Engine
-from experts.engines.config import WorkerSpec
+from experts.engines.config import VllmWorker, WorkerSpec
 from experts.engines.factory import beyond, create_engine
 from router.runtime.masks import EngineMasks
 from router.runtime.once import Once
@@ -37,6 +37,10 @@ class EnginePool:
         if worker in self._given:
             return capability not in self._given[worker].capabilities
         return capability in beyond(self._workers[worker])
+
+    def here(self, worker: WorkerId) -> bool:
+        """Whether a worker's model runs in this process."""
+        return not isinstance(self.worker(worker), VllmWorker)
 
     async def get(self, worker: WorkerId) -> Engine:
         """The engine of a worker."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +23,7 @@ from router.runtime.options import RUN_OPTIONS, RunOptions
 from router.runtime.schedule import Schedule
 from router.runtime.state import GraphState
 from router.runtime.structures import cannot, check_node
+from router.runtime.together import seconds_of, together
 from router.runtime.visits import Visit, Visitor
 from router.runtime.work import NOTHING_SPENT, Reply, Spent, Task
 from router.runtime.writer import Writer
@@ -64,17 +66,15 @@ class Step:
         asked = config.get("configurable", {})
         send = get_stream_writer() if asked.get(STREAM_TOKENS) else None
         options: RunOptions = asked.get(RUN_OPTIONS) or RunOptions()
-        started = time.perf_counter()
         parts: list[Command[str]] = []
         for place, tasks in mine:
-            before = time.perf_counter() - started
             allowance = Allowance(
                 self._spec.budget, state["spent"] or NOTHING_SPENT, place, len(visits),
-                max(task["elapsed"] for task in tasks) + before,
+                max(task["elapsed"] for task in tasks) + seconds_of(parts),
             )  # fmt: skip
             consent = RunConsent(asked, tasks[0]["id"])
             parts.append(await self._visit(state, tasks, allowance, send, options, consent))
-        return _together(parts, later)
+        return together(parts, later)
 
     async def _visit(
         self,
@@ -95,7 +95,7 @@ class Step:
         visit = Visit(query, tasks, _history(state), allowance, write, options, consent=consent)
         try:
             allowance.check(writes=not isinstance(node, (JoinNode, ToolNode)))
-            outcome = await allowance.in_time(self._attempt(visit))
+            outcome = await self._attempt(visit)
             taken = self._ways_out.moves(outcome, query=query, original=original)
             if outcome.failure is not None and not taken:
                 raise outcome.failure
@@ -105,7 +105,7 @@ class Step:
             failed = Failed(node=self._name, query=query, error=str(error), milliseconds=_milliseconds(started))
             error.events = (*map(EVENT.validate_python, state["events"]), failed)
             raise
-        event = outcome.event.model_copy(update={"milliseconds": _milliseconds(started)})
+        event = outcome.event
         if isinstance(event, Failed):
             event = event.model_copy(update={"next": tuple(move.edge.target for move in taken)})
         reply = None if taken else self._last_reply(outcome)
@@ -121,11 +121,17 @@ class Step:
         return Command(update=update, goto=[move.edge.target for move in taken] or [FINISH])
 
     async def _attempt(self, visit: Visit) -> Outcome:
+        """What came of a visit. Its time begins when its models are loaded."""
+        started = time.perf_counter()
         try:
             check_node(self._spec, self._name, visit.options)
-            return await self._visitor.visit(visit)
+            await self._visitor.load()
+            started = time.perf_counter()
+            outcome = await visit.allowance.in_time(self._visitor.visit(visit))
         except (EngineError, ToolError) as error:
-            return Outcome(Failed(node=self._name, query=visit.query, error=str(error)), failure=error)
+            outcome = Outcome(Failed(node=self._name, query=visit.query, error=str(error)), failure=error)
+        event = outcome.event.model_copy(update={"milliseconds": _milliseconds(started)})
+        return replace(outcome, event=event)
 
     def _tasks(self, done: str, taken: Sequence[Move], outcome: Outcome, elapsed: float) -> dict[str, Task]:
         ids = [done] if len(taken) == 1 else [f"{done}.{way}" for way in range(len(taken))]
@@ -176,23 +182,3 @@ def _history(state: GraphState) -> tuple[Message, ...]:
 
 def _milliseconds(started: float) -> float:
     return 1000 * (time.perf_counter() - started)
-
-
-def _together(parts: Sequence[Command[str]], later: Sequence[str]) -> Command[str]:
-    """One command of several visits of one node in one superstep, and of the nodes whose turn comes later."""
-    if len(parts) == 1 and not later:
-        return parts[0]
-    updates: list[dict[str, Any]] = [dict(part.update) for part in parts]  # type: ignore[arg-type]
-    return Command(
-        update={
-            "events": [event for u in updates for event in u["events"]],
-            "spent": Spent(
-                steps=sum(u["spent"]["steps"] for u in updates),
-                tokens=sum(u["spent"]["tokens"] for u in updates),
-                cost=sum(u["spent"]["cost"] for u in updates),
-            ),
-            "inbox": {key: task for u in updates for key, task in u["inbox"].items()},
-            "replies": [reply for u in updates for reply in u["replies"]],
-        },
-        goto=list(dict.fromkeys([*(target for part in parts for target in part.goto), *later])),  # type: ignore[union-attr]
-    )

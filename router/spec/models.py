@@ -148,7 +148,7 @@ class Budget(_Strict):
 
     steps: _Positive | None = Field(None, description="nodes visited")
     tokens: _Positive | None = Field(None, description="tokens generated, all nodes together")
-    seconds: Annotated[float, Field(gt=0)] | None = None
+    seconds: Annotated[float, Field(gt=0)] | None = Field(None, description="time; not that of loading models")
     cost: Annotated[float, Field(ge=0)] | None = Field(None, description="sum of the edges' costs")
 
 

@@ -60,6 +60,10 @@ class AnswerVisitor:
         self._answers = answers(spec, name)
         self._masks = NodeMasks(name, node)
 
+    async def load(self) -> None:
+        if self._pool.here(self._node.worker):
+            await self._engine()
+
     async def visit(self, visit: Visit) -> Outcome:
         engine = await self._engine()
         tokens = self._tokens(engine)

@@ -20,6 +20,9 @@ class JoinVisitor:
     def __init__(self, name: NodeId, node: JoinNode) -> None:
         self._name, self._node = name, node
 
+    async def load(self) -> None:
+        """Nothing: a join has no model."""
+
     async def visit(self, visit: Visit) -> Outcome:
         replies = [task["reply"] for task in visit.tasks if task["reply"] is not None]
         if not replies:

@@ -38,6 +38,10 @@ class RouteVisitor:
         """The functional router itself, for decisions outside a run."""
         return (await self._loaded())[0]
 
+    async def load(self) -> None:
+        if self._pool.here(self._node.worker):
+            await self._loaded()
+
     async def visit(self, visit: Visit) -> Outcome:
         router, activated = await self._loaded()
         fan_out = min(self._node.fan_out, len(self._targets))

@@ -51,10 +51,16 @@ class TokenPairVisitor:
         self._answers = answers(spec, name)
         self._pair: Once[_Pair] = Once()
 
+    async def load(self) -> None:
+        here = [worker for worker in (self._node.small, self._node.large) if self._pool.here(worker)]
+        await asyncio.gather(*map(self._pool.get, here))
+        if len(here) == 2:
+            await self._loaded()
+
     async def visit(self, visit: Visit) -> Outcome:
         options = options_of(visit, answers=self._answers)
         refuse_mask(self._name, options.expert_mask)
-        pair = await self._pair.get(self._name, self._load)
+        pair = await self._loaded()
         request = replace(request_of(pair.models.small, self._node, visit, options), criticality=options.authors)
         result = await self._generate(pair, request, visit)
         generation = result.generation
@@ -88,6 +94,9 @@ class TokenPairVisitor:
                 if chunk.result is not None:
                     return chunk.result
         raise AssertionError("a stream ends with its result")
+
+    async def _loaded(self) -> _Pair:
+        return await self._pair.get(self._name, self._load)
 
     async def _load(self) -> _Pair:
         node = self._node

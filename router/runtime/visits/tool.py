@@ -17,6 +17,9 @@ class ToolVisitor:
     def __init__(self, name: NodeId, node: ToolNode, pool: ToolPool) -> None:
         self._name, self._node, self._pool = name, node, pool
 
+    async def load(self) -> None:
+        """Nothing: a tool has no model."""
+
     async def visit(self, visit: Visit) -> Outcome:
         caller = await self._pool.caller(self._node.tool)
         result = await caller.call(self._node.tool, visit.query, raises=True, consent=visit.consent)

@@ -124,6 +124,34 @@ def test_seconds() -> None:
     assert [event.node for event in caught.value.events] == ["a", "b"]
 
 
+@pytest.mark.parametrize("node", [None, "a"])
+def test_loading_models_takes_none_of_the_seconds(monkeypatch: pytest.MonkeyPatch, node: Any) -> None:
+    async def slowly(worker: Any) -> ScriptedEngine:
+        await asyncio.sleep(0.5)
+        return ScriptedEngine(worker)
+
+    monkeypatch.setattr("router.runtime.engines.create_engine", slowly)
+    nodes = {n: expert(n) for n in "ab"}
+    graph = make("a", {n: says(n) for n in "ab"}, nodes, edge("a", "b"), budget={"seconds": 0.4})
+    result = asyncio.run(graph.arun("q", node=node))
+    assert sum(event.milliseconds for event in result.events) < 400
+    slow = make("a", {"a": says("x", seconds=0.5)}, {"a": expert("a")}, budget={"seconds": 0.4})
+    with pytest.raises(BudgetExceeded, match="seconds"):
+        slow.run("q")
+
+
+def test_waiting_for_a_server_takes_of_the_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(worker: Any) -> ScriptedEngine:  # noqa: ARG001
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr("router.runtime.engines.create_engine", never)
+    worker = {"engine": "vllm", "model": "pocket:arithmetic", "url": "http://127.0.0.1:9/v1"}
+    graph = make("a", {"w": worker}, {"a": expert("w")}, budget={"seconds": 0.1})
+    with pytest.raises(BudgetExceeded, match="seconds"):
+        graph.run("q")
+
+
 def test_a_budget_is_no_failure_that_an_edge_answers() -> None:
     graph = make(
         "a", {"w": says("123456")}, {"a": expert("w"), "b": expert("w")}, edge("a", "b", "error"), budget={"tokens": 3}
