@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from router.errors import GraphError
-from router.trace import Answered, Event, Failed, Routed
+from router.trace import Answered, Called, Event, Failed, Routed
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -70,7 +70,7 @@ class Telemetry:
             at = begin
             for event in run:
                 visit = self._tracer.start_span(
-                    f"{_OPERATIONS[event.kind]} {event.node}", inside, SpanKind.INTERNAL, start_time=at,
+                    f"{_OPERATIONS[event.kind]} {event.tool if isinstance(event, Called) else event.node}", inside, SpanKind.INTERNAL, start_time=at,
                     attributes=_visit_attributes(event),
                 )  # fmt: skip
                 if isinstance(event, Failed):
@@ -104,7 +104,7 @@ def telemetry_at(url: str) -> Telemetry:
     return telemetry_to(OTLPSpanExporter(endpoint=url))
 
 
-_OPERATIONS = {"answered": "chat", "routed": "route", "joined": "join", "failed": "visit"}
+_OPERATIONS = {"answered": "chat", "routed": "route", "called": "execute_tool", "joined": "join", "failed": "visit"}
 
 
 def _request_attributes(finished: Finished) -> dict[str, AttributeValue]:
@@ -138,6 +138,8 @@ def _visit_attributes(event: Event) -> dict[str, AttributeValue]:
         found["tokengraph.probability"] = event.probability
         if event.pair is not None:
             found["tokengraph.large_share"] = event.pair.large_share
+    if isinstance(event, Called):
+        found["gen_ai.tool.name"] = event.tool
     if isinstance(event, Routed):
         found["tokengraph.chosen"] = [str(pick.node) for pick in event.chosen]
         found["tokengraph.probabilities"] = [pick.probability for pick in event.chosen]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import openai
@@ -16,8 +16,9 @@ from opentelemetry.trace import StatusCode
 
 from router.gateway.gateway import Settings
 from router.gateway.logs import JsonLines
-from router.gateway.telemetry import Telemetry
+from router.gateway.telemetry import Finished, Telemetry
 from router.gateway.traces import Trace, Traces
+from router.trace import Answered, Called, Event, Failed, Joined, Routed
 from tests.router.gateway.graphs import desk, user
 from tests.router.gateway.servers import Running, serving
 
@@ -108,6 +109,27 @@ def test_spans_follow_the_conventions() -> None:
     assert spans["route master"].attributes["tokengraph.chosen"] == ("down",)  # type: ignore[index]
     assert spans["visit down"].status.status_code == StatusCode.ERROR
     assert "repeat" not in str([span.to_json() for span in exporter.get_finished_spans()])
+
+
+EVENTS: tuple[Event, ...] = (
+    Routed(node="n", chosen=(), queries=(), alternatives=()),
+    Answered(node="n", answer="x", probability=1, finish_reason="stop"),
+    Called(node="n", tool="add", arguments={}, text="3"),
+    Joined(node="n", method="vote", sources=(), answer="x", probability=1),
+    Failed(node="n", error="x"),
+)
+
+
+def test_every_kind_of_visit_has_a_span() -> None:
+    assert {type(event) for event in EVENTS} == set(get_args(get_args(Event)[0]))
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    Telemetry(provider.get_tracer("test")).record(Finished("chat", "m", "id", {}, 1.0, (EVENTS,)))
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    assert set(spans) == {"route n", "chat n", "execute_tool add", "join n", "visit n", "chat m"}
+    called = spans["execute_tool add"].attributes or {}
+    assert (called["gen_ai.operation.name"], called["gen_ai.tool.name"]) == ("execute_tool", "add")
 
 
 @pytest.mark.parametrize("log_prompts", [False, True])
