@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,9 +104,13 @@ def _invalid(error: ValidationError) -> Problem:
     """What is wrong with a request's body, with its place; of several forms that would do, in the one it came nearest."""
     problems = error.errors(include_url=False, include_input=False, include_context=False)
     first = max(problems, key=lambda problem: len(problem["loc"]))
-    place = ".".join(map(str, first["loc"])) or None
+    place = ".".join(str(step) for step in first["loc"] if not _FORM.fullmatch(str(step))) or None
     at = f" at {place}" if place else ""
     return Problem(400, "invalid_request_error", f"{first['msg']}{at}. Correct the request", param=place)
+
+
+# What pydantic adds to a place to say which of several forms it means: `str`, `ChosenTool`, `list[TextPart]`, `constrained-int`.
+_FORM = re.compile(r"str|[A-Z]\w*|.*[\[-].*")
 
 
 def _type(status: int) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from router.gateway.errors import Refused
 from router.gateway.response_format import ResponseFormat
@@ -53,6 +54,18 @@ class TextPart(Wire):
 
     type: Literal["text"]
     text: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_text(cls, part: Any) -> Any:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if isinstance(kind, str) and kind != "text":
+            raise PydanticCustomError(
+                "only_text",
+                "expected a part of type text, the only one that is supported, found {kind}",
+                {"kind": kind[:80]},
+            )
+        return part
 
 
 class CalledFunction(Wire):

@@ -9,8 +9,11 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from pydantic import ValidationError
 
 from router import Router
+from router.gateway.errors import problem_of
+from router.gateway.requests import ChatRequest, read
 from router.types import WorkerId
 from tests.router.gateway.graphs import CALL, desk, lone, user
 from tests.router.gateway.servers import Running, serving
@@ -167,6 +170,23 @@ def test_errors_in_openai_s_shape(
     error = caught.value.response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert says_so in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("content", "param", "says_so"),
+    [
+        ([{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {}}], "messages.0.content.1", "image_url"),
+        ([{"type": "text"}], "messages.0.content.0.text", "required"),
+        ([1], "messages.0.content.0", "object"),
+        (1, "messages.0.content", "string"),
+    ],
+)
+def test_the_place_of_a_mistake_is_one_of_the_request(content: Any, param: str, says_so: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        read(ChatRequest, json.dumps({"model": "m", "messages": [{"role": "user", "content": content}]}).encode())
+    problem = problem_of(caught.value)
+    assert (problem.param, says_so in problem.message) == (param, True), problem
+    assert "TextPart" not in problem.message
 
 
 def test_what_is_unknown_is_accepted(server: Running) -> None:
