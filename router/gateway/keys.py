@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from router.errors import DataError
+from router.errors import DataError, SpecError
 from router.gateway.errors import Refused
 from router.gateway.limits import Account
 from router.gateway.spending import Spending
+from router.spec.document import read_document
+from router.spec.explain import explain
 from router.spec.gateway import ApiKey
 
 
@@ -26,19 +26,24 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
     """The keys in a YAML or JSON file: ``{"keys": [{"name", "sha256" | "variable", limits...}]}``.
 
     Raises:
-        DataError: it is not of that form.
+        DataError: it cannot be read.
+        SpecError: it is not of that form; every problem with its line and its fix.
     """
     try:
-        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return _KeysFile.model_validate(data).keys
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise DataError(str(path), "a readable YAML or JSON file of API keys", str(error)) from error
+    document = read_document(text, str(path), {}, "`keys:`")
+    problems = list(document.problems)
+    try:
+        keys = _KeysFile.model_validate(document.data).keys
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise DataError(
-            str(path), "a list `keys` of name, sha256 or variable, and limits", f"{first['msg']} at {place}"
-        ) from error
+        findings = explain(error, document.data, _KeysFile.model_json_schema())
+        problems += (finding.located(document.positions) for finding in findings)
+        raise SpecError(tuple(problems)) from None
+    if problems:
+        raise SpecError(tuple(problems))
+    return keys
 
 
 class Keys:
@@ -67,14 +72,19 @@ class Keys:
     def account(self, authorization: str) -> Account | None:
         """Whose request it is; None if there are no keys.
 
+        Args:
+            authorization: the header, each byte of it a character (Latin-1), as HTTP has it.
+
         Raises:
             Refused: no key that is known.
         """
         if not self._accounts:
             return None
         scheme, _, secret = authorization.partition(" ")
+        # Only HTTP's own white space goes: others of Latin-1 may be the last byte of a letter in UTF-8.
+        sent = secret.strip(" \t").encode("latin-1")
         # The dictionary compares hashes: how long that takes tells nothing of the key.
-        account = self._accounts.get(_digest(secret.strip())) if scheme.lower() == "bearer" else None
+        account = self._accounts.get(_digest(sent)) if scheme.lower() == "bearer" else None
         if account is None:
             found = "another one" if authorization else "none"
             raise Refused(
@@ -92,7 +102,7 @@ class Keys:
                     raise DataError(
                         f"API key {key.name}", f"its key in the variable {key.variable}", "no such variable"
                     )
-                digest = _digest(environ[key.variable])
+                digest = _digest(environ[key.variable].encode("utf-8", "surrogateescape"))
             assert digest is not None  # ApiKey has one of the two
             if digest in accounts or any(account.name == key.name for account in accounts.values()):
                 raise DataError(f"API key {key.name}", "names and keys that differ", "one of them twice")
@@ -101,5 +111,5 @@ class Keys:
         self._accounts = accounts
 
 
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode("latin-1", "replace")).hexdigest()
+def _digest(secret: bytes) -> str:
+    return hashlib.sha256(secret).hexdigest()

@@ -32,17 +32,21 @@ class Document:
     problems: list[SpecProblem] = field(default_factory=list)
 
 
-def read_document(text: str, file: str, environ: Mapping[str, str]) -> Document:
+def read_document(text: str, file: str, environ: Mapping[str, str], keys: str = "`entry:` and `nodes:`") -> Document:
     """Parses one document whose root is a mapping.
+
+    Args:
+        keys: what it should at least have; for what to do if it is no mapping.
 
     Raises:
         SpecError: with one problem, when the text cannot be read to its end.
     """
-    builder = _Builder(file, environ, list(events(text, file)))
+    builder = _Builder(file, environ, list(events(text, file, keys)))
     data = builder.value((), 0)
     if not isinstance(data, dict):
-        expected = "a mapping (`entry:`, `nodes:`, ...)"
-        raise builder.fatal(builder.root, expected, f"{shown(data)} at the top", "write `key: value` lines")
+        raise builder.fatal(
+            builder.root, f"a mapping ({keys})", f"{shown(data)} at the top", "write `key: value` lines"
+        )
     return Document(data, builder.positions, builder.problems)
 
 

@@ -13,8 +13,11 @@ MAX_DEPTH = 40
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 
-def events(text: str, file: str) -> Iterator[yaml.Event]:
+def events(text: str, file: str, keys: str) -> Iterator[yaml.Event]:
     """The events of the values and of the ends of collections.
+
+    Args:
+        keys: what an empty file should at least have.
 
     Raises:
         SpecError: no YAML, an empty file, a second document, or more than 40 levels.
@@ -25,7 +28,7 @@ def events(text: str, file: str) -> Iterator[yaml.Event]:
         fix = "remove it; is this a YAML file?"
         raise _error(where, "printable text", f"the character {bad.group()!a}", fix)
     try:
-        yield from _single_document(text, file)
+        yield from _single_document(text, file, keys)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = Location(file, mark.line + 1, mark.column + 1) if mark else Location(file, 1, 1)
@@ -36,7 +39,7 @@ def events(text: str, file: str) -> Iterator[yaml.Event]:
         raise _error(where, "valid YAML", found, fix) from None
 
 
-def _single_document(text: str, file: str) -> Iterator[yaml.Event]:
+def _single_document(text: str, file: str, keys: str) -> Iterator[yaml.Event]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     depth = documents = 0
     for event in yaml.parse(text, Loader=loader):
@@ -53,7 +56,7 @@ def _single_document(text: str, file: str) -> Iterator[yaml.Event]:
         if isinstance(event, (yaml.NodeEvent, yaml.CollectionEndEvent)):
             yield event
     if not documents:
-        raise _error(Location(file, 1, 1), "a graph spec", "an empty file", "write at least `entry:` and `nodes:`")
+        raise _error(Location(file, 1, 1), f"a mapping ({keys})", "an empty file", f"write at least {keys}")
 
 
 def place(event: yaml.Event, file: str) -> Location:

@@ -35,6 +35,7 @@ _EXPECTED = {
     "model_attributes_type": "a mapping",
     "tuple_type": "a list",
     "list_type": "a list",
+    "value_error": "{error}",
     "too_short": "at least {min_length} of them",
 }
 

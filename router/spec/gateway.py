@@ -27,7 +27,7 @@ class ApiKey(BaseModel):
     @model_validator(mode="after")
     def _one_origin(self) -> ApiKey:
         if (self.sha256 is None) == (self.variable is None):
-            raise ValueError("give either sha256 or variable")
+            raise ValueError("either sha256 or variable")
         return self
 
 

@@ -51,7 +51,7 @@ class McpSource(_Strict):
     @model_validator(mode="after")
     def _one_way(self) -> McpSource:
         if (self.command is None) == (self.url is None):
-            raise ValueError("give either command or url")
+            raise ValueError("either command or url")
         return self
 
 

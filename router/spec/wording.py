@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from router.spec.positions import KeyPath
 
-_SECRET = re.compile(r"api.?key|secret|passw|credential|auth|[_-]token$|^url$", re.IGNORECASE)
+_SECRET = re.compile(r"api.?key|secret|passw|credential|auth|sha256|[_-]token$|^url$", re.IGNORECASE)
 _LONGEST = 60
 
 

@@ -10,7 +10,7 @@ import httpx
 import openai
 import pytest
 
-from router.errors import DataError
+from router.errors import DataError, SpecError
 from router.gateway.errors import Refused
 from router.gateway.keys import Keys, read_keys
 from router.gateway.limits import Account, Bucket
@@ -40,6 +40,17 @@ def test_only_known_keys_may_ask() -> None:
             running.client("wrong").chat.completions.create(model="desk", messages=user("x"))
         assert caught.value.code == "invalid_api_key"
         assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize("key", ["ключ", "clé", "ключ для ех", "voilà", "日本語"])
+def test_keys_of_any_script(key: str) -> None:
+    sent = f"Bearer {key}".encode().decode("latin-1")  # as a server reads the bytes of a header
+    for one in (ApiKey(name="ann", variable="KEY"), ApiKey(name="ann", sha256=digest(key))):
+        keys = Keys([one], {"KEY": key})
+        assert keys.account(sent)
+        for wrong in ("?" * len(key), key.encode("ascii", "replace").decode()):
+            with pytest.raises(Refused):
+                keys.account(f"Bearer {wrong}")
 
 
 def test_traces_are_their_owner_s() -> None:
@@ -111,16 +122,25 @@ def test_new_limits_leave_what_was_used() -> None:
     [
         ("keys: []", "keys"),
         ("keys: [{name: a}]", "sha256"),
-        ("keys: [{name: a, sha256: secret}]", "sha256"),
+        ("keys: [{name: a, sha256: secret}]", r"sha256, found a hidden value\. Fix: write"),
         ("keys: [{name: a, key: secret}]", "key"),
-        ("keys: [", "readable"),
+        ("keys: [", "valid YAML"),
+        ("[" * 10_000, "levels"),
+        ("", r"`keys:`"),
+        ("[1]", r"keys\.yaml:1:1: expected a mapping .*`keys:`"),
+        ("keys: [1]", r"keys\.yaml:1:8: expected a mapping at keys\[0\], found 1\. Fix: write"),
     ],
 )
 def test_files_of_keys_that_are_wrong(tmp_path: Path, text: str, says_so: str) -> None:
     file = tmp_path / "keys.yaml"
     file.write_text(text)
-    with pytest.raises(DataError, match=says_so):
+    with pytest.raises(SpecError, match=says_so):
         read_keys(file)
+
+
+def test_a_file_of_keys_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="readable"):
+        read_keys(tmp_path / "none.yaml")
 
 
 def test_a_key_in_a_variable_that_is_not_set() -> None:
