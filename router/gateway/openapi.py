@@ -19,8 +19,10 @@ from router.gateway.responses import (
 )
 
 _ERRORS = {
-    "400": "the request is wrong", "401": "no known API key", "404": "no such model", "413": "the body is too long",
-    "422": "the graph's budget does not suffice", "429": "a limit is reached", "502": "a model failed",
+    "400": "the request is wrong", "401": "no known API key", "404": "no such model",
+    "409": "no call waits for that answer", "413": "the body is too long",
+    "422": "the graph's budget does not suffice", "429": "a limit is reached",
+    "500": "the graph cannot be run as written, or the server failed", "502": "a model failed",
     "503": "a model is not there", "504": "no answer in time",
 }  # fmt: skip
 _FREE: dict[str, Any] = {"type": "object"}
@@ -50,6 +52,7 @@ def document() -> dict[str, Any]:
             "/v1/models": _get("models", _reference("ModelList")),
             "/v1/models/{model}": _get("model", _reference("ModelEntry"), "model"),
             "/v1/traces/{trace}": _get("trace", _FREE, "trace"),
+            "/metrics": _get("metrics", {"type": "string"}, kind="text/plain"),
             "/health": _get("health", _FREE),
         },
         "components": {
@@ -63,25 +66,29 @@ def _reference(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _json(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"application/json": {"schema": schema}}
+def _content(schema: dict[str, Any], kind: str = "application/json") -> dict[str, Any]:
+    return {kind: {"schema": schema}}
 
 
 def _errors(*statuses: str) -> dict[str, Any]:
-    return {status: {"description": _ERRORS[status], "content": _json(_reference("ErrorBody"))} for status in statuses}
+    return {
+        status: {"description": _ERRORS[status], "content": _content(_reference("ErrorBody"))} for status in statuses
+    }
 
 
 def _post(name: str, request: str, response: str, event: str | None = None) -> dict[str, Any]:
-    content = _json(_reference(response))
+    content = _content(_reference(response))
     if event is not None:
         content["text/event-stream"] = {"schema": {"type": "string"}, "x-event": _reference(event)}
-    body = {"required": True, "content": _json(_reference(request))}
+    body = {"required": True, "content": _content(_reference(request))}
     responses = {"200": {"description": "the answer", "content": content}, **_errors(*_ERRORS)}
     return {"post": {"operationId": name, "requestBody": body, "responses": responses}}
 
 
-def _get(name: str, schema: dict[str, Any], parameter: str | None = None) -> dict[str, Any]:
-    responses = {"200": {"description": "what is there", "content": _json(schema)}, **_errors("401")}
+def _get(
+    name: str, schema: dict[str, Any], parameter: str | None = None, kind: str = "application/json"
+) -> dict[str, Any]:
+    responses = {"200": {"description": "what is there", "content": _content(schema, kind)}, **_errors("401", "500")}
     operation: dict[str, Any] = {"operationId": name, "responses": responses}
     if parameter is not None:
         responses |= _errors("404")
