@@ -63,16 +63,17 @@ def make_app(options: ServeOptions) -> tuple[Starlette, Gateway]:
     checkpoints = options.checkpoints or Path(folder.name) / "checkpoints.sqlite"
 
     def read() -> Version:
-        return read_version(options.spec, options.keys, checkpoints=checkpoints)
+        version = read_version(options.spec, options.keys, checkpoints=checkpoints)
+        if not version.keys and not options.open and not _local(options.host):  # also when keys were taken out
+            raise GraphError(
+                f"expected API keys for a server that others can reach at {options.host}, found none. Give --keys FILE "
+                "or gateway.keys in the spec, or --open if everybody may ask"
+            )
+        return version
 
     version = read()
     spending = Spending(None if options.spending is None else SpendingFile(options.spending))
     keys = Keys(version.keys, os.environ, spending)
-    if not keys and not options.open and not _local(options.host):
-        raise GraphError(
-            f"expected API keys for a server that others can reach at {options.host}, found none. Give --keys FILE or "
-            "gateway.keys in the spec, or --open if everybody may ask"
-        )
     telemetry = Telemetry() if options.otlp is None else telemetry_at(options.otlp)
     gateway = Gateway(version.deployment, keys, options.settings, telemetry)
     reloader = Reloader(gateway, version, read)
@@ -99,6 +100,9 @@ def serve(options: ServeOptions, started: Callable[[str], None] = lambda _: None
 
     Args:
         started: told the base URL once the port is open.
+
+    Raises:
+        SpecError, DataError, GraphError: as ``make_app``; also if the port cannot be had.
     """
     import uvicorn
 
@@ -110,13 +114,25 @@ def serve(options: ServeOptions, started: Callable[[str], None] = lambda _: None
                 host = f"[{options.host}]" if ":" in options.host else options.host
                 started(f"http://{host}:{port}/v1")
 
-    app, gateway = make_app(options)
-    config = uvicorn.Config(
-        app, host=options.host, port=options.port, log_config=None, access_log=False, lifespan="on",
-        timeout_graceful_shutdown=options.drain, timeout_keep_alive=75, server_header=False, date_header=False,
-    )  # fmt: skip
-    log.info("serves", extra={"fields": {"model": gateway.deployment.spec.name, "keys": bool(gateway.keys)}})
-    Server(config).run()
+    with _listening(options.host, options.port) as port:
+        app, gateway = make_app(options)
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=options.drain,
+            timeout_keep_alive=75, server_header=False, date_header=False,
+        )  # fmt: skip
+        log.info("serves", extra={"fields": {"model": gateway.deployment.spec.name, "keys": bool(gateway.keys)}})
+        Server(config).run([port])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket for clients. uvicorn would open one only after all else, and end the process if it cannot."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise GraphError(
+            f"expected a free port to listen on at {host}:{port}, found: {error.strerror}. Give another --port (0 takes a "
+            "free one) or --host, or stop what listens there"
+        ) from error
 
 
 def _local(host: str) -> bool:

@@ -93,6 +93,20 @@ async def test_an_invalid_spec_leaves_the_old_one(spec: Path, running: Running) 
     assert 'reloads_total{outcome="invalid"} 1.0' in metrics and 'reloads_total{outcome="served"} 1.0' in metrics
 
 
+async def test_a_version_without_keys_does_not_open_the_server(spec: Path) -> None:
+    keys = {"keys": [{"name": "ann", "sha256": "0" * 64}]}
+    write(spec, "old", gateway=keys)
+    app, gateway = make_app(ServeOptions(spec, host="0.0.0.0"))
+    with listening(app) as url:
+        write(spec, "new")
+        await until(lambda: gateway.problem is not None)
+        assert "API keys" in (gateway.problem or "") and "old" in str(gateway.deployment.spec)
+        assert httpx.get(url + "/v1/models").status_code == 401
+        write(spec, "new", gateway=keys)
+        await until(lambda: gateway.problem is None)
+        assert "new" in str(gateway.deployment.spec)
+
+
 async def test_a_stream_under_way_ends_on_the_version_it_began_with(spec: Path, running: Running) -> None:
     write(spec, "slow " * 40)
     await until(lambda: "slow" in str(running.gateway.deployment.spec))

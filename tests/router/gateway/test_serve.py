@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import openai
 import pytest
 
 from router.errors import GraphError
-from router.gateway.server import ServeOptions, make_app
+from router.gateway.server import ServeOptions, make_app, serve
 from tests.router.gateway.graphs import user
 
 ROOT = Path(__file__).parents[3]
@@ -39,6 +40,11 @@ def test_the_pocket_graph_as_one_model() -> None:
         finally:
             process.send_signal(signal.SIGTERM)
         assert process.wait(60) in (0, -signal.SIGTERM)
+
+
+def test_a_port_that_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(GraphError, match="--port"):
+        serve(ServeOptions(ROOT / "graph_specs" / "pocket.yaml", port=taken.getsockname()[1]))
 
 
 def test_others_need_keys(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_loading_models_takes_none_of_the_seconds(monkeypatch: pytest.MonkeyPatc
 
 
 def test_waiting_for_a_server_takes_of_the_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never(worker: Any) -> ScriptedEngine:  # noqa: ARG001
+    async def never(worker: Any) -> ScriptedEngine:
         await asyncio.Event().wait()
         raise AssertionError
 
