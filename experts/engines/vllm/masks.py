@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 import numpy as np
@@ -19,10 +19,12 @@ from experts.engines.checks import check_mask_name
 from experts.engines.vllm.transport import PLUGIN, Transport, UnknownMaskError
 from experts.engines.vllm.wire import MASK_ARGUMENT, NO_MASK, SCAN_ARGUMENT
 from experts.errors import EngineError
-from experts.moe.activations import Activations
 from experts.moe.check import check_mask
 from experts.moe.mask import ExpertMask
 from experts.moe.shape import MoeShape
+
+if TYPE_CHECKING:
+    from experts.moe.activations import Activations
 
 T = TypeVar("T")
 
@@ -143,4 +145,6 @@ class ServerMasks:
 
 
 def _activations(found: _Found) -> Activations:
+    from experts.moe.activations import Activations  # loads torch, which a client needs for nothing else
+
     return Activations(np.array(found.counts, dtype=np.int64), np.array(found.weights, dtype=np.float64), found.tokens)

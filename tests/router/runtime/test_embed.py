@@ -225,6 +225,7 @@ print(sorted(heavy & set(sys.modules)))
         ("import router, router.errors, router.types, experts.errors, experts", "[]"),
         ("from router import Message, TokengraphError", "[]"),
         ("from router import Router", "['pydantic', 'yaml']"),
+        ("import experts.engines.vllm.engine", "['numpy', 'pydantic']"),
     ],
 )
 def test_imports_are_light(code: str, loaded: str) -> None:
