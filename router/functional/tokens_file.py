@@ -109,13 +109,13 @@ def find_tokens(node: RouterNode, worker: WorkerSpec) -> Path | None:
 
 
 def worker_for(worker: WorkerSpec, folder: Path | None) -> WorkerSpec:
-    """The worker that the tokens need: with the folder's own ``model/`` where there is one.
+    """The worker that a folder of functional or tool tokens needs: with its ``model/`` where there is one.
 
-    A vLLM server that already runs (``url``) is left as it is: it decides what it serves, and `check_model` tells.
+    A vLLM server that runs elsewhere is left as it is: it decides what it serves, and the tokens' fingerprint tells.
     """
     if folder is None or not (folder / MODEL_NAME).is_dir():
         return worker
-    if isinstance(worker, LocalWorker) or (isinstance(worker, VllmWorker) and worker.url is None):
+    if isinstance(worker, LocalWorker) or (isinstance(worker, VllmWorker) and not worker.attached):
         return worker.model_copy(update={"model": str(folder / MODEL_NAME)})
     return worker
 

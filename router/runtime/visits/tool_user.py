@@ -24,12 +24,13 @@ class ToolUserVisitor(AnswerVisitor):
         self._decoders: Once[ToolDecoder] = Once()
 
     async def _engine(self) -> Engine:
-        from router.tools.tokens.file import find_tool_tokens, worker_with
+        from router.functional.tokens_file import worker_for
+        from router.tools.tokens.file import find_tool_tokens
 
         worker = self._pool.worker(self._node.worker)
         if worker is None:
             return await self._pool.get(self._node.worker)
-        return await self._pool.get_for(worker_with(worker, find_tool_tokens(self._node.tool_tokens, worker)))
+        return await self._pool.get_for(worker_for(worker, find_tool_tokens(self._node.tool_tokens, worker)))
 
     async def _write(self, engine: Engine, request: GenerateRequest, visit: Visit) -> Written:
         decoder = await self._decoder(engine)

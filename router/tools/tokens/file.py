@@ -142,16 +142,6 @@ def find_tool_tokens(named: Path | None, worker: WorkerSpec) -> Path | None:
     return folder if folder is not None and (folder / FILE_NAME).is_file() else None
 
 
-def worker_with(worker: WorkerSpec, folder: Path | None) -> WorkerSpec:
-    """The worker that runs the folder's ``model/`` where there is one. A server that runs elsewhere is left as it is: it
-    decides what it serves, and the fingerprint tells."""
-    if folder is None or not (folder / MODEL_NAME).is_dir():
-        return worker
-    if isinstance(worker, LocalWorker) or (isinstance(worker, VllmWorker) and not worker.attached):
-        return worker.model_copy(update={"model": str(folder / MODEL_NAME)})
-    return worker
-
-
 def token_texts(tools: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
     """The text of each tool's token: the known one, else ``<tool_NAME>``."""
     return {tool: known.get(tool) or f"{BEGINNING}{tool}>" for tool in tools}

@@ -72,8 +72,11 @@ def test_worker_gets_the_tuned_model(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     tuned = worker_for(worker, tmp_path)
     assert tuned == worker.model_copy(update={"model": str(tmp_path / "model")})
-    served = VllmWorker(engine="vllm", model="base", url="http://localhost:1")
-    assert worker_for(served, tmp_path) == served
+    started = VllmWorker(engine="vllm", model="base")
+    assert worker_for(started, tmp_path).model_dump()["model"] == str(tmp_path / "model")
+    for addresses in ({"url": "http://localhost:1"}, {"urls": ("http://localhost:1", "http://localhost:2")}):
+        served = VllmWorker.model_validate({"engine": "vllm", "model": "base", **addresses})
+        assert worker_for(served, tmp_path) == served
 
 
 def test_another_model_is_refused(tmp_path: Path) -> None:
