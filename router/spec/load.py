@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from router.errors import SpecError, SpecProblem
-from router.spec.check import check_files, check_fit, check_masks, check_structure, check_templates
+from router.spec.check import check_files, check_fit, check_functions, check_masks, check_structure, check_templates
 from router.spec.document import Document
 from router.spec.explain import explain
 from router.spec.include import Sources
@@ -26,7 +26,8 @@ def load_spec(path: str | Path, *, environ: Mapping[str, str] = os.environ, thor
     the file that contains them.
 
     Args:
-        thorough: also check what takes reading whole models: whether masks of experts fit them.
+        thorough: also check what takes reading whole models, whether masks of experts fit them, and what takes running
+            the user's code, whether the functions of tools can be imported.
 
     Raises:
         SpecError: everything that is wrong, in file order; also when the file cannot be read.
@@ -84,6 +85,7 @@ def _checked(spec: GraphSpec, thorough: bool) -> Findings:
     yield from check_templates(spec)
     if thorough:
         yield from check_fit(spec)
+        yield from check_functions(spec)
 
 
 def _misread(data: object, read: object, path: KeyPath = ()) -> Findings:

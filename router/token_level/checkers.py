@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Literal, Protocol
 
 from router.errors import DataError
 from router.token_level.problems import Problem
+from router.user_function import load_user_function
 
 Verdict = Literal["neutral", "divergent", "unclear"]
 
@@ -139,13 +139,9 @@ def task_checker(name: str, mark: str | None = None) -> Verifier:
         return ExactAnswer(mark)
     if name == "number":
         return NumericAnswer(mark)
-    module, _, function = name.partition(":")
-    if not function:
+    if ":" not in name:
         raise DataError("the checker", "exact, number, or module:function", repr(name))
     try:
-        found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise DataError("the checker", f"a function {function} in a module {module}", str(error)) from error
-    if not callable(found):
-        raise DataError("the checker", f"a function {name}", f"a {type(found).__name__}")
-    return FunctionChecker(found)
+        return FunctionChecker(load_user_function(name))
+    except ImportError as error:
+        raise DataError("the checker", "module:function that can be imported", str(error)) from error

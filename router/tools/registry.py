@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
-from importlib import import_module
 from pathlib import Path
 
 from router.spec.wording import did_you_mean, listed, quoted
 from router.tools.base import Tool
 from router.tools.errors import ToolDefinitionError, UnknownTool
 from router.tools.function import FunctionTool, tool
+from router.user_function import load_user_function
 
 
 class Registry:
@@ -55,23 +54,20 @@ def load_function(reference: str, folder: Path | None = None) -> FunctionTool:
 
     Args:
         reference: as above.
-        folder: modules are looked for here too, as if a script in it was run (the folder of the spec).
+        folder: modules are looked for here, too (the folder of the spec).
 
     Raises:
         ToolDefinitionError: it cannot be imported, or is no function that a tool can be made of.
     """
-    module, _, name = reference.partition(":")
-    if folder is not None and str(folder) not in sys.path:
-        sys.path.append(str(folder))
     try:
-        found = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as problem:
+        found = load_user_function(reference, *(() if folder is None else (folder,)))
+    except ImportError as problem:
         raise ToolDefinitionError(
-            f"expected package.module:function that can be imported, found {quoted(reference)} ({problem}). Install the "
+            f"expected a function package.module:function that can be imported, found {problem}. Correct it, install the "
             "package, or put the module beside the spec"
         ) from problem
     if isinstance(found, FunctionTool):
         return found
-    if not callable(found) or isinstance(found, type):
+    if isinstance(found, type):
         raise ToolDefinitionError(f"expected a function at {quoted(reference)}, found {type(found).__name__}")
     return tool(found)

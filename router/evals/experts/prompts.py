@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from router.errors import DataError
 from router.json_lines import read_rows
+from router.user_function import load_user_function
 
 Behaviour = Callable[[str, str], bool]
 """Whether an answer to a prompt shows it: ``behaviour(prompt, answer)``."""
@@ -80,9 +80,8 @@ def read_behaviour(pattern: str | None, checker: str | None) -> Behaviour | None
         return lambda _prompt, answer: compiled.search(answer) is not None
     if checker is None:
         return None
-    module, _, name = checker.partition(":")
     try:
-        function = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise DataError("the checker", "MODULE:FUNCTION", f"{checker!r} ({error})") from error
+        function = load_user_function(checker)
+    except ImportError as error:
+        raise DataError("the checker", "MODULE:FUNCTION that can be imported", str(error)) from error
     return lambda prompt, answer: bool(function(prompt, answer))

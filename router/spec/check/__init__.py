@@ -1,7 +1,7 @@
 """What pydantic cannot see: whether the parts of a spec fit together.
 
 ``check_structure`` needs nothing but the spec; ``check_files``, ``check_masks`` and ``check_templates`` look at the disk,
-``check_fit`` reads whole models. All yield findings that ``load_spec`` puts in their place in the file; those of the structure ``build_graph``
+``check_fit`` reads whole models, ``check_functions`` runs code of the user's. All yield findings that ``load_spec`` puts in their place in the file; those of the structure ``build_graph``
 raises for a spec made in Python.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from router.spec.check.edges import check_edges
 from router.spec.check.files import check_files
+from router.spec.check.functions import check_functions
 from router.spec.check.masks import check_fit, check_masks
 from router.spec.check.native import check_native, check_templates
 from router.spec.check.reach import check_reach
@@ -18,7 +19,7 @@ from router.spec.check.workers import check_workers
 from router.spec.models import GraphSpec
 from router.spec.positions import Findings
 
-__all__ = ["check_files", "check_fit", "check_masks", "check_structure", "check_templates"]
+__all__ = ["check_files", "check_fit", "check_functions", "check_masks", "check_structure", "check_templates"]
 
 
 def check_structure(spec: GraphSpec) -> Findings:

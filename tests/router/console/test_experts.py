@@ -139,6 +139,14 @@ def test_one_query_with_a_mask(folder: Path) -> None:
             "No such file",
         ),
         (("scan", "graph.yaml", "--node", "plain", "--prompts", "prompts.jsonl", "--out", "x.npz"), "safetensors"),
+        (
+            ("scan", "graph.yaml", "--prompts", "prompts.jsonl", "--out", "x.safetensors", "--checker", ":f"),
+            "without a module",
+        ),
+        (
+            ("scan", "graph.yaml", "--prompts", "prompts.jsonl", "--out", "x.safetensors", "--checker", "broken:f"),
+            "broken.py:1",
+        ),
         (("mask", "scan.safetensors", "--target", "sums", "--out", "x.json"), "neither"),
         (("mask", "scan.safetensors", "--target", "nosuch", "--count", "1", "--out", "x.json"), "words"),
         (("mask", "scan.safetensors", "--target", "sums", "--count", "99", "--out", "x.json"), "1 to 48"),

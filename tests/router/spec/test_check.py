@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -234,3 +235,13 @@ def test_two_tools_of_one_name() -> None:
 
 def test_what_a_server_has_only_it_knows() -> None:
     parse_spec(TOOLS.format(name="whatever", tools='  - {mcp: {url: "http://h/mcp"}}\n'), environ={})
+
+
+def test_functions_are_imported_where_the_check_is_thorough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "ends_the_process.py").write_text("import sys\nsys.exit(3)\n")
+    spec = tmp_path / "graph.yaml"
+    spec.write_text('entry: t\ntools:\n  - {function: "ends_the_process:f"}\nnodes:\n  t: {kind: tool, tool: f}\n')
+    load_spec(spec)
+    with pytest.raises(SpecError, match=r"graph.yaml:3:16: .*\(SystemExit: 3, .*ends_the_process.py:2\)"):
+        load_spec(spec, thorough=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -147,7 +148,8 @@ def test_a_module_beside_the_spec_is_found(tmp_path: Path, monkeypatch: pytest.M
     [
         ("tests.router.tools.functions:nothing", "has no attribute 'nothing'"),
         ("no_such_package.tools:f", "No module named 'no_such_package'"),
-        (":f", "can be imported"),
+        (":f", "without a module"),
+        ("tests.router.tools.functions:", "without a function"),
         ("tests.router.tools.functions:not_a_function", "expected a function"),
         ("tests.router.tools.functions:Place", "expected a function"),
     ],
@@ -155,6 +157,32 @@ def test_a_module_beside_the_spec_is_found(tmp_path: Path, monkeypatch: pytest.M
 def test_a_reference_to_nothing_useful_is_refused(reference: str, reason: str) -> None:
     with pytest.raises(ToolDefinitionError, match=reason):
         load_function(reference)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("x = 1\ndef f(:\n    pass\n", "SyntaxError: .*broken_0.py:2"),
+        ("x = 1\n\nraise RuntimeError('no database')\n", "RuntimeError: no database, .*broken_1.py:3"),
+        ("import sys\nsys.exit(3)\n", "SystemExit: 3, .*broken_2.py:2"),
+        ("import json\njson.loads('{')\n", "JSONDecodeError: .*broken_3.py:2"),  # not the line of json itself
+    ],
+)
+def test_code_that_fails_at_its_import_is_told_with_its_place(
+    code: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    name = re.search(r"broken_\d", reason)[0]
+    (tmp_path / f"{name}.py").write_text(code)
+    with pytest.raises(ToolDefinitionError, match=reason):
+        load_function(f"{name}:f", tmp_path)
+
+
+def test_a_module_in_the_current_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "in_the_current_folder.py").write_text('def one() -> int:\n    """Gives one."""\n    return 1\n')
+    monkeypatch.chdir(tmp_path)
+    assert load_function("in_the_current_folder:one")() == 1
 
 
 def test_a_registry_finds_tools_by_name() -> None:
