@@ -1,11 +1,12 @@
-"""Reading JSON lines: one object a line, each checked by a pydantic model; mistakes are told with their line."""
+"""Reading JSON lines: one object a line, checked by a pydantic model if there is one; mistakes are told with their line."""
 
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -23,24 +24,45 @@ def read_rows(path: Path, kind: type[Row], form: str) -> Iterator[tuple[Row, Loc
     Raises:
         DataError: the file is missing, not JSON lines, or has a row that is wrong.
     """
+    for line, where in read_lines(path, form):
+        row = parse_object(line, where, f"an object {form}")
+        try:
+            yield kind.model_validate(row), where
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            at = ".".join(map(str, first["loc"]))
+            raise DataError(where, f"an object {form}", f"{at}: {first['msg']}" if at else first["msg"]) from error
+
+
+def read_lines(path: Path, form: str = "") -> Iterator[tuple[bytes, Location]]:
+    """The lines of a file, each with its place; blank ones and a byte order mark at the start are skipped.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     try:
-        lines = path.read_bytes().splitlines()
+        lines = path.open("rb")
     except OSError as error:
-        raise DataError(str(path), f"a file of JSON lines {form}", error.strerror or "none") from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            where = Location(str(path), number, 1)
-            yield _row(line, kind, form, where), where
+        raise DataError(str(path), f"a file of JSON lines {form}".rstrip(), error.strerror or str(error)) from error
+    with lines:
+        for number, line in enumerate(lines, start=1):
+            content = line.removeprefix(BOM_UTF8) if number == 1 else line
+            if content.strip():
+                yield content, Location(str(path), number, 1)
 
 
-def _row(line: bytes, kind: type[Row], form: str, where: Location) -> Row:
+def parse_object(line: bytes, where: Location, expected: str) -> dict[str, Any]:
+    """One line as a JSON object; raises DataError, with ``expected`` in its message, if it is none."""
     try:
-        return kind.model_validate(json.loads(line.decode("utf-8")))
-    except UnicodeDecodeError as error:
-        raise DataError(where, "UTF-8", f"byte {line[error.start]:#04x}") from error
+        text = line.decode("utf-8")
+        row = json.loads(text.rstrip())
+        json.dumps(row, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is JSON, but no text
     except json.JSONDecodeError as error:
-        raise DataError(Location(where.file, where.line, error.colno), "a JSON object", error.msg) from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        at = ".".join(map(str, first["loc"]))
-        raise DataError(where, f"an object {form}", f"{at}: {first['msg']}" if at else first["msg"]) from error
+        raise DataError(Location(where.file, where.line, error.colno), expected, f"no JSON: {error.msg}") from error
+    except UnicodeError as error:
+        raise DataError(where, "UTF-8", str(error)) from error
+    except (RecursionError, ValueError) as error:
+        raise DataError(where, expected, str(error)) from error
+    if not isinstance(row, dict):
+        raise DataError(where, expected, text.strip()[:60])
+    return row

@@ -29,7 +29,7 @@ def load_user_function(reference: str, *folders: Path) -> Callable[..., Any]:
             sys.path.append(folder)
     try:
         found = getattr(importlib.import_module(module), name)
-    except (Exception, SystemExit) as problem:  # noqa: BLE001 - importing runs a stranger's code, which may raise anything
+    except (Exception, SystemExit) as problem:
         said = problem.msg if isinstance(problem, SyntaxError) else problem
         raise ImportError(f"{reference!r} ({type(problem).__name__}: {said}{_place(problem)})") from problem
     if not callable(found):

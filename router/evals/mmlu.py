@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from tempfile import TemporaryDirectory
 from experts.engines.base import Engine
 from experts.engines.factory import create_engine
 from experts.engines.requests import Message
-from router.errors import DataError, Location
+from router.errors import DataError
 from router.evals.remembering import Remembering
 from router.evals.report import Table, write_report
 from router.functional.candidate import write_tokens
@@ -31,6 +30,7 @@ from router.functional.encoder_data import EncoderData
 from router.functional.targets import router_node, targets_of
 from router.functional.train_rows import RowsTraining, train_rows
 from router.functional.views import stem
+from router.json_lines import parse_object, read_lines
 from router.spec import load_spec
 from router.spec.models import RouterNode
 from router.types import NodeId
@@ -79,10 +79,10 @@ def read_questions(path: Path) -> list[Question]:
         DataError: a line is no object with a known subject and a prompt.
     """
     questions = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        row = json.loads(line)
+    for line, where in read_lines(path):
+        row = parse_object(line, where, "an MMLU question")
         if row.get("subject") not in NODE_OF or not row.get("prompt"):
-            raise DataError(Location(str(path), number, 1), "an MMLU subject and a prompt", str(row.get("subject")))
+            raise DataError(where, "an MMLU subject and a prompt", str(row.get("subject")))
         questions.append(Question(row["prompt"], NodeId(NODE_OF[row["subject"]])))
     return questions
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from router.errors import CheckpointError, DataError, GraphError, Location, RunError, TokengraphError, TokenHeadError
-from router.runtime.queries_file import QueryId, QueryLine, check_queries, parse_id, parse_object, read_queries
+from router.json_lines import parse_object
+from router.runtime.queries_file import QueryId, QueryLine, check_queries, parse_id, read_queries
 from router.runtime.router import Router
 
 _OF_THE_GRAPH = (CheckpointError, GraphError, TokenHeadError)

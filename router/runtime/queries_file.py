@@ -7,10 +7,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from experts.engines.requests import Message
 from router.errors import DataError, Location
+from router.json_lines import parse_object, read_lines
 from router.runtime.router import Query
 
 QueryId = str | int | float
@@ -34,14 +34,8 @@ def read_queries(path: Path) -> Iterator[QueryLine]:
     Raises:
         DataError: the file cannot be read, or a line is wrong.
     """
-    try:
-        lines = path.open("rb")
-    except OSError as error:
-        raise DataError(str(path), "a file of JSON lines", error.strerror or str(error)) from error
-    with lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield _query_line(line, Location(str(path), number, 1))
+    for line, where in read_lines(path):
+        yield _query_line(line, where)
 
 
 def check_queries(path: Path) -> set[QueryId]:
@@ -56,23 +50,6 @@ def check_queries(path: Path) -> set[QueryId]:
             raise DataError(line.where, "an id of its own for each query", f"{json.dumps(line.id)} a second time")
         ids.add(line.id)
     return ids
-
-
-def parse_object(line: bytes, where: Location, expected: str) -> dict[str, Any]:
-    """One line as a JSON object; raises DataError, with ``expected`` in its message, if it is none."""
-    try:
-        text = line.decode("utf-8")
-        row = json.loads(text.rstrip())
-        json.dumps(row, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is JSON, but no text
-    except json.JSONDecodeError as error:
-        raise DataError(Location(where.file, where.line, error.colno), expected, error.msg) from error
-    except UnicodeError as error:
-        raise DataError(where, "UTF-8", str(error)) from error
-    except (RecursionError, ValueError) as error:
-        raise DataError(where, expected, str(error)) from error
-    if not isinstance(row, dict):
-        raise DataError(where, expected, text.strip()[:60])
-    return row
 
 
 def parse_id(value: object, where: Location) -> QueryId:

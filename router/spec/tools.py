@@ -29,7 +29,10 @@ class BuiltinTools(_Strict):
 class FunctionTools(_Strict):
     """A typed Python function."""
 
-    function: str = Field(pattern=r"^[\w.]+:\w+$", description="package.module:function, installed, beside this file or in the current folder")
+    function: str = Field(
+        pattern=r"^[\w.]+:\w+$",
+        description="package.module:function, installed, beside this file or in the current folder",
+    )
     name: str | None = Field(None, description="what it is called by; default: the function's name")
     seconds: _Seconds | None = Field(None, description="longest time of one call")
     max_output: _Positive | None = Field(None, description="most characters of a result")

@@ -12,7 +12,6 @@ its operation (``add``, ``subtract``, ``multiply``, ``divide``) if it has one an
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from router.errors import DataError, Location
+from router.json_lines import parse_object, read_lines
 
 _MARK = re.compile(r"<(\w+)>(\((?:[^()]|\([^()]*\))*\))=(?:([^<]*)<eoe>|([^<\s]*[^<\s.,;:!?]))")
 _CALL = re.compile(r"\s*<(\w+)>\s*(\(.*\))\s*=(.*?)(?:<eoe>)?\s*", re.DOTALL)
@@ -57,26 +57,15 @@ def read_examples(path: Path, tools: Collection[str]) -> list[MarkedExample]:
     Raises:
         DataError: the file is missing, a line is none of the forms, or nothing is left.
     """
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise DataError(str(path), "a file of JSON lines", error.strerror or "none") from error
-    found = []
-    for number, line in enumerate(lines, start=1):
-        where = Location(str(path), number, 1)
-        if line.strip() and (example := _example(line, where, tools)) is not None:
-            found.append(example)
+    examples = (_example(line, where, tools) for line, where in read_lines(path))
+    found = [example for example in examples if example is not None]
     if not any(example.calls for example in found):
         raise DataError(str(path), f"examples with calls of {', '.join(tools)}", "none")
     return found
 
 
 def _example(line: bytes, where: Location, tools: Collection[str]) -> MarkedExample | None:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise DataError(where, "a JSON object", str(error)) from error
-    match row:
+    match parse_object(line, where, f"an object {_FORMS}"):
         case {"query": str(query), "response": str(response)}:
             pieces = tuple(_marked(response))
         case {"text": str(text), "call": list(calls)}:

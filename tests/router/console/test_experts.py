@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -157,6 +158,8 @@ def test_one_query_with_a_mask(folder: Path) -> None:
 def test_mistakes(
     folder: Path, scanned: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], told: str
 ) -> None:
+    (folder / "broken.py").write_text("raise RuntimeError")
+    monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(folder)
     found = run("experts", *arguments)
     assert found.exit_code in (1, 2)

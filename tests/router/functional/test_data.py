@@ -44,6 +44,8 @@ def test_reads_queries_dialogues_and_off_topic_rows(tmp_path: Path) -> None:
         ('{"query": "a", "node": "biology", "split": "test"}', ["rows.jsonl:2:1", "split"]),
         ('{"query": "a", "node": "biology"', ["rows.jsonl:2:33", "JSON"]),
         ("[1]", ["rows.jsonl:2:1"]),
+        ('{"query": ' + "[" * 100_000, ["rows.jsonl:2:1", "recursion"]),
+        ('{"query": ' + "1" * 6_000 + "}", ["rows.jsonl:2:1", "6000 digits"]),
     ],
 )
 def test_errors_name_the_line(tmp_path: Path, line: str, parts: list[str]) -> None:
@@ -53,6 +55,12 @@ def test_errors_name_the_line(tmp_path: Path, line: str, parts: list[str]) -> No
         read_labelled(file, NODES)
     for part in parts:
         assert part in str(error.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"query": "Cells?", "node": "biology"}\n', encoding="utf-8-sig")
+    assert [row.query for row in read_labelled(file, NODES)] == ["Cells?"]
 
 
 def test_missing_empty_and_binary_files(tmp_path: Path) -> None:

@@ -63,7 +63,9 @@ async def test_a_function_of_the_user_judges_the_whole_response() -> None:
     assert await checker.verify(branches) == ["neutral", "divergent"]
 
 
-@pytest.mark.parametrize("name", ["nonsense", "no_such_module:check", "math:no_such_function", "math:pi", ":check", "err_tool:check"])
+@pytest.mark.parametrize(
+    "name", ["nonsense", "no_such_module:check", "math:no_such_function", "math:pi", ":check", "err_tool:check"]
+)
 def test_unknown_checkers_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "err_tool.py").write_text("raise RuntimeError")
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
