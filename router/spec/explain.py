@@ -28,7 +28,6 @@ _EXPECTED = {
     "greater_than_equal": "a number not below {ge:g}",
     "less_than": "a number below {lt:g}",
     "less_than_equal": "a number not above {le:g}",
-    "string_pattern_mismatch": "text that matches {pattern}",
     "literal_error": "{expected}",
     "dict_type": "a mapping",
     "model_type": "a mapping",
@@ -36,8 +35,14 @@ _EXPECTED = {
     "tuple_type": "a list",
     "list_type": "a list",
     "value_error": "{error}",
-    "too_short": "at least {min_length} of them",
 }
+
+_PATTERNS = {
+    r"^[\w.-]+$": "a name of letters, digits, _ . and -",
+    r"^[\w.]+:\w+$": "package.module:function",
+    "^[0-9a-f]{64}$": "64 hexadecimal digits in lower case",
+}
+"""What the patterns of the spec's models mean to a person."""
 
 
 def explain(error: ValidationError, data: Mapping[str, object], schema: Schema) -> Findings:
@@ -81,10 +86,18 @@ def _finding(path: KeyPath, details: list[ErrorDetails], data: Mapping[str, obje
         case "union_tag_not_found" | "union_tag_invalid":
             return _bad_tag(path, detail, schema)
         case "literal_error":
-            known = [str(value) for value in _choices(schema_at(schema, path, data))]
+            choices = list(_choices(schema_at(schema, path, data)))
+            known = [str(value) for value in choices]
             found = str(detail["input"])
-            fix = did_you_mean(found, known, f"write one of {listed(known)}")
+            if found in known and detail["input"] not in choices:  # a number, written as text
+                fix = "remove the quotes"
+            else:
+                fix = did_you_mean(found, known, f"write {'one of ' if len(known) > 1 else ''}{listed(known)}")
             return Finding(path, listed(known) or detail["ctx"]["expected"], shown(detail["input"], path), fix)
+        case "too_short":
+            least, there = detail["ctx"]["min_length"], detail["ctx"]["actual_length"]
+            fix = f"add {'one' if there + 1 == least else 'more'} under `{path[-1]}:`"
+            return Finding(path, f"at least {least} entr{'y' if least == 1 else 'ies'}", str(there or "none"), fix)
     *others, last = dict.fromkeys(map(_expected, details))
     expected = f"{', '.join(others)} or {last}" if others else last
     return Finding(path, expected, shown(detail["input"], path), _fix(detail, path, expected))
@@ -112,6 +125,9 @@ def _choices(schema: Schema) -> Iterable[Any]:
 
 
 def _expected(detail: ErrorDetails) -> str:
+    if detail["type"] == "string_pattern_mismatch":
+        pattern = detail["ctx"]["pattern"]
+        return _PATTERNS.get(pattern, f"text that matches {pattern}")
     template = _EXPECTED.get(detail["type"])
     return template.format(**detail.get("ctx", {})) if template else detail["msg"]
 

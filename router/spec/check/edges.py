@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from router.spec.check.workers import check_token
 from router.spec.models import EdgeSpec, ExpertNode, GraphSpec, RouterNode, ToolNode
 from router.spec.positions import Finding, Findings, KeyPath
-from router.spec.wording import quoted
+from router.spec.wording import did_you_mean, quoted
 
+_FIELD = re.compile(r"\{(\w+)\}")
+_FIELDS = ("query", "answer", "original")
 _Numbered = tuple[int, EdgeSpec]
 
 
@@ -40,6 +43,11 @@ def _check_edge(spec: GraphSpec, index: int, edge: EdgeSpec) -> Findings:
             fix = "add `when: token`, or remove `token`"
             yield Finding((*path, "token"), "`token` only with `when: token`", f"`when: {when}`", fix)
         yield from check_token((*path, "token"), edge.token)
+    for field in _FIELD.findall(edge.query or ""):
+        if field not in _FIELDS:
+            fix = did_you_mean(field, _FIELDS, f"write one of those, or {{ {field} }} if this is meant literally")
+            expected = f"a query with the fields {', '.join(f'{{{name}}}' for name in _FIELDS)}"
+            yield Finding((*path, "query"), expected, f"{{{field}}}", fix)
     if source is None:
         return
     kind = f"{edge.source}, a {source.kind.replace('_', ' ')}"

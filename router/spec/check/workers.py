@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from experts.engines.config import LocalWorker, ScriptedWorker, VllmWorker, WorkerSpec
+from experts.engines.config import LocalWorker, Rule, ScriptedWorker, VllmWorker, WorkerSpec
 from router.spec.check.references import workers_of
 from router.spec.models import GraphSpec, RouterNode, TokenPairNode
 from router.spec.positions import Finding, Findings, KeyPath
@@ -67,8 +67,23 @@ def _check_worker(path: KeyPath, worker: WorkerSpec) -> Findings:
                     found = f"{quoted(pattern)} ({error})"
                     fix = "correct it; put a backslash before a character meant literally"
                     yield Finding((*path, "rules", index, key), "a regular expression", found, fix)
+            yield from _check_answer((*path, "rules", index, "answer"), rule)
         for index, token in enumerate(worker.tokens):
             yield from check_token((*path, "tokens", index), token)
+
+
+def _check_answer(path: KeyPath, rule: Rule) -> Findings:
+    """Groups in a rule's answer that its expression does not have."""
+    pattern = rule.match if rule.after is None else rule.after
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError):
+        return  # already reported
+    try:
+        re.sub(pattern, rule.answer, "")  # reads the answer's groups, though there is nothing to replace
+    except (re.error, IndexError) as error:
+        fix = "name a group that is there; write two backslashes for one that is meant literally"
+        yield Finding(path, f"groups of {quoted(pattern)}", f"{quoted(rule.answer)} ({error})", fix)
 
 
 def _check_vllm(path: KeyPath, worker: VllmWorker) -> Findings:

@@ -209,7 +209,7 @@ TOOLS = "entry: t\nnodes:\n  t: {{kind: tool, tool: {name}}}\ntools:\n{tools}"
         ("sql", "builtin: sql", "tools[0].builtin", 5, "add `files:"),
         ("sql", "builtin: sql, files: [a.csv, nowhere.csv]", "tools[0].files[1]", 5, "correct the path"),
         ("add", "builtin: arithmetic, rows: 3", "tools[0].rows", 5, "remove it"),
-        ("f", 'function: "m.f"', "tools[0].function", 5, "text that matches"),
+        ("f", 'function: "m.f"', "tools[0].function", 5, "package.module:function"),
         ("f", 'function: "m:f", secnods: 3', "tools[0].secnods", 5, "did you mean seconds?"),
         ("f", 'function: "m:f", name: g', "nodes.t.tool", 3, "name one of g"),
         ("f", "mcp: {comand: [x]}", "tools[0].mcp.comand", 5, "did you mean command?"),
@@ -245,3 +245,19 @@ def test_functions_are_imported_where_the_check_is_thorough(tmp_path: Path, monk
     load_spec(spec)
     with pytest.raises(SpecError, match=r"graph.yaml:3:16: .*\(SystemExit: 3, .*ends_the_process.py:2\)"):
         load_spec(spec, thorough=True)
+
+
+@pytest.mark.parametrize(
+    ("query", "fix"), [("x {anwser} {", "did you mean answer?"), ("x {foo}", "or { foo } if this is meant literally")]
+)
+def test_a_query_with_a_field_that_there_is_not(query: str, fix: str) -> None:
+    (problem,) = problems(graph([f"a > b, query: '{query}'"]))
+    assert (problem.path, problem.where.line) == ("edges[0].query", 12)
+    assert fix in problem.fix
+
+
+@pytest.mark.parametrize("rule", [r"answer: '\g<7>'", r"match: '(.)', after: x, answer: '\1'", r"answer: '\g<name>'"])
+def test_an_answer_with_a_group_that_there_is_not(rule: str) -> None:
+    (problem,) = problems(graph([], entry="a").replace("rules: [{answer: hi}]", f"rules: [{{{rule}}}]", 1))
+    assert (problem.path, problem.where.line) == ("workers.w.rules[0].answer", 3)
+    assert "groups of" in problem.expected
