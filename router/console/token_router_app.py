@@ -76,7 +76,7 @@ def fit_token_router(
     ] = 100,
     target_share: TargetShare = 0.15,
     seed: Annotated[int, typer.Option(help="Seed of all that is random.")] = 0,
-    device: Device = None,
+    device: Annotated[str, typer.Option(help="Torch device that the network is trained on.")] = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Train a token router on labels."""
@@ -85,7 +85,7 @@ def fit_token_router(
 
     options = FitOptions(
         width=width, blocks=blocks, dropout=dropout, learning_rate=learning_rate, epochs=epochs, patience=patience,
-        batch=batch, heaviest=heaviest, seed=seed, device=device or "cpu",
+        batch=batch, heaviest=heaviest, seed=seed, device=device,
     )  # fmt: skip
     run(graph, node, labels, out, options, target_share=target_share, as_json=as_json)
 

@@ -1,8 +1,8 @@
 """Measures what the gateway adds, side by side in one run: ``python -m router.evals.gateway`` writes docs/gateway.md.
 
 A stub that answers at once stands behind everything: the gateway with a graph of one node (``engine: vllm``), a
-minimal pass-through (Starlette and httpx), and, with ``--litellm PYTHON`` (an interpreter that has ``litellm[proxy]``),
-LiteLLM's proxy. They take turns, so that a change of the machine's pace hits all of them.
+minimal pass-through (Starlette and httpx), and, with ``--litellm COMMAND`` (the ``litellm`` command of an environment
+that has ``litellm[proxy]``), LiteLLM's proxy. They take turns, so that a change of the machine's pace hits all of them.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ ROOT = Path(__file__).parents[2]
 WORKER = "pocket:spelling"
 MODEL = "one"
 _LITELLM = {"LITELLM_LOG": "ERROR", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}
+_MEDIANS = (
+    "Medians over the turns. What is added and the rates' ratio are taken turn by turn, so they are not those of the medians "
+    "shown."
+)
 _MEMORY_STREAMS, _MEMORY_CONCURRENCY = 1000, 64
 
 
@@ -171,7 +175,7 @@ def table(case: Case, loads: Mapping[str, Sequence[Load]]) -> Table:
         rate, median = statistics.median(t.rate for t in theirs), statistics.median(t.median for t in theirs)
         rows.append((name, f"{rate:.0f}", f"{1000 * median:.2f}", f"{1000 * added:.2f}", f"{ratio:.2f}"))
     header = ("server", "responses/s", "p50 ms", "added ms", "tokengraph's rate to this one's")
-    return Table(case.name.capitalize(), header, tuple(rows))
+    return Table(case.name.capitalize(), header, tuple(rows), _MEDIANS)
 
 
 def memory_table(server: Server) -> Table:
