@@ -8,10 +8,12 @@ from pathlib import Path
 from rich.table import Table
 
 from experts.engines.config import LocalWorker
+from router.console.batch import bar
 from router.console.graphs import graph_path
 from router.console.terminal import console, write_json
 from router.console.training import interruptible
 from router.errors import GraphError, TokenHeadError
+from router.functional.progress import Progress
 from router.runtime.portal import call
 from router.runtime.tools import ToolPool
 from router.spec import load_spec
@@ -44,15 +46,20 @@ def train(
     examples = read_examples(data, expert.tools)
     training = ToolTraining(regularisation, seed)
 
+    def show(now: Progress) -> None:
+        progress.update(task, description=now.stage, completed=now.done)
+
     async def work() -> ToolTrainingReport:
         pool = ToolPool(spec.tools)
         try:
             tools = [(await pool.caller(tool)).tools[tool] for tool in expert.tools]
-            return await train_tool_tokens(worker, tools, examples, out, system=expert.system, training=training)
+            return await train_tool_tokens(
+                worker, tools, examples, out, system=expert.system, training=training, progress=show
+            )
         finally:
             await pool.close()
 
-    with interruptible():
+    with bar("training", total=1.0) as (progress, task), interruptible():
         report = call(work)
     if as_json:
         write_json({**json.loads(report.model_dump_json()), "tool_tokens": str(out)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,11 +40,15 @@ class States:
     rest: NDArray[np.float32]
 
 
-async def read_states(engine: Engine, sequences: Sequence[ReadSequence], without: Sequence[TokenId] = ()) -> States:
+async def read_states(
+    engine: Engine, sequences: Sequence[ReadSequence], without: Sequence[TokenId] = (),
+    done: Callable[[float], None] = lambda _: None,
+) -> States:  # fmt: skip
     """Reads sequences with the model of a local engine.
 
     Args:
         without: tokens that do not count as vocabulary.
+        done: hears the share that has been read.
 
     Raises:
         TokenHeadError: the engine is not ``local``.
@@ -71,6 +75,7 @@ async def read_states(engine: Engine, sequences: Sequence[ReadSequence], without
         for group in groups:
             for index, states, sums in _read(model, [sequences[i] for i in group], without, group):
                 hidden[index], rest[index] = states, sums
+            done(len(hidden) / len(sequences))
 
     await engine.call(read)
     if not hidden:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,6 +19,7 @@ from router.errors import DataError
 from router.functional.fit import LAMBDAS, Rows
 from router.functional.merge import Vocabulary as Merged
 from router.functional.merge import write_checkpoint
+from router.functional.progress import Progress
 from router.tools.base import Tool
 from router.tools.tokens.build import entering
 from router.tools.tokens.examples import MarkedCall, MarkedExample
@@ -48,7 +49,7 @@ class ToolTraining:
 
 async def train_tool_tokens(
     worker: LocalWorker, tools: Sequence[Tool], examples: Sequence[MarkedExample], out: Path, *,
-    system: str | None = None, training: ToolTraining | None = None,
+    system: str | None = None, training: ToolTraining | None = None, progress: Callable[[Progress], None] = lambda _: None,
 ) -> ToolTrainingReport:  # fmt: skip
     """Trains rows for tools, the model frozen, and writes a tool tokens folder with the whole model in ``model/``.
 
@@ -61,6 +62,10 @@ async def train_tool_tokens(
         CheckpointError: the model's files are missing or not accepted.
     """
     started, how = time.monotonic(), training or ToolTraining()
+
+    def reading(begin: float, end: float) -> Callable[[float], None]:
+        return lambda share: progress(Progress("reading", begin + (end - begin) * share))
+
     lambdas = LAMBDAS if how.regularisation is None else (how.regularisation,)
     engine = await create_engine(worker)
     try:
@@ -74,11 +79,16 @@ async def train_tool_tokens(
         reader = ExampleReader(engine, names, texts, system, how.seed)
         examples = [example for example in examples if reader.fits(example)]
         train, validation = split_examples(examples)
-        learnt, held = await reader.places(train), await reader.places(validation)
+        learnt, held = await reader.places(train, reading(0, 0.4)), await reader.places(validation, reading(0.4, 0.5))
+        progress(Progress("fitting", 0.5))
         fitted = fit_head(learnt, vectors, reads=reads, lambdas=lambdas, seed=how.seed)
         score = _score(fitted, untrained(vectors, fitted.length, reads=reads).head.rows, held)
         final = fit_head(
-            await reader.places(examples), vectors, reads=reads, lambdas=(fitted.regularisation,), seed=how.seed
+            await reader.places(examples, reading(0.5, 1)),
+            vectors,
+            reads=reads,
+            lambdas=(fitted.regularisation,),
+            seed=how.seed,
         )
     finally:
         await engine.close()
@@ -143,7 +153,7 @@ class ExampleReader:
         asked = len(self._engine.encode(example.query + (self._system or "")))
         return asked + written < longest and len(self._sequence(example)[0].token_ids) <= longest
 
-    async def places(self, examples: Sequence[MarkedExample]) -> Places:
+    async def places(self, examples: Sequence[MarkedExample], done: Callable[[float], None] = lambda _: None) -> Places:
         """All places of calls, and some of ordinary text; what is inside of calls is left out."""
         import numpy as np
 
@@ -154,7 +164,7 @@ class ExampleReader:
             labels += found
             numbers += [number] * len(found)
         others = [self._engine.token_id(text) for text in (*self._texts.values(), GENERIC)]
-        states = await read_states(self._engine, sequences, [token for token in others if token is not None])
+        states = await read_states(self._engine, sequences, [token for token in others if token is not None], done)
         return Places(states, np.array(labels, np.int64), np.array(numbers, np.int64))
 
     def _sequence(self, example: MarkedExample) -> tuple[ReadSequence, list[int]]:

@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from experts.engines.config import LocalWorker
+from router.functional.progress import Progress
 from router.tools.base import Tool
 from router.tools.builtins.catalogue import load_builtin
 from router.tools.tokens.examples import MarkedCall, MarkedExample
@@ -46,6 +47,7 @@ class Trained:
     folder: Path
     tools: list[Tool]
     report: ToolTrainingReport
+    heard: list[Progress]
 
 
 @pytest.fixture(scope="session")
@@ -55,5 +57,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     base = save_checkpoint(root / "base", "qwen3", hidden_size=64)
     tools = {tool.name: tool for name in ("arithmetic", "calculator") for tool in load_builtin(name)}
     chosen: list[Tool] = [tools[name] for name in NAMES]
-    report = asyncio.run(train_tool_tokens(LocalWorker(model=str(base)), chosen, examples(), root / "tokens"))
-    return Trained(base, root / "tokens", chosen, report)
+    heard: list[Progress] = []
+    worker, out = LocalWorker(model=str(base)), root / "tokens"
+    report = asyncio.run(train_tool_tokens(worker, chosen, examples(), out, progress=heard.append))
+    return Trained(base, out, chosen, report, heard)

@@ -100,3 +100,10 @@ def test_forms_of_examples(tmp_path: Path) -> None:
 def test_lines_that_are_no_examples(row: object, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data\.jsonl:1"):
         read_examples(lines(tmp_path / "data.jsonl", row), ["add"])
+
+
+def test_training_tells_how_far_it_is(trained: Trained) -> None:
+    shares = [now.done for now in trained.heard]
+    assert shares == sorted(shares)
+    assert len(set(shares)) > 3 and shares[-1] == 1
+    assert {now.stage for now in trained.heard} == {"reading", "fitting"}
