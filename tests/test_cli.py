@@ -157,7 +157,7 @@ def test_a_thread_remembers_and_resumes(spec: Path, tmp_path: Path) -> None:
     thread[3] = "another"
     result = run("query", "--resume", *thread)
     assert result.exit_code == 1
-    assert "expected a thread named 'another'" in result.stderr
+    assert "expected a thread named 'another', found none. Begin it with a query" in result.stderr
 
 
 def test_checkpoints_in_a_file_of_another_kind(spec: Path) -> None:
@@ -182,7 +182,10 @@ def test_draw(spec: Path, tmp_path: Path) -> None:
     assert run("graph", "draw", spec, "--format", "svg").stdout.startswith("<svg")
     assert run("graph", "draw", spec, "--out", tmp_path / "g.svg").exit_code == 0
     assert (tmp_path / "g.svg").read_text().startswith("<svg")
-    assert run("graph", "draw", spec, "--out", tmp_path / "no" / "g.svg").exit_code == 1
+    assert run("graph", "draw", spec, "--out", tmp_path / "new" / "g.mmd").exit_code == 0
+    assert (tmp_path / "new" / "g.mmd").read_text().startswith("flowchart")
+    refused = run("graph", "draw", spec, "--out", tmp_path / "g.png")
+    assert refused.exit_code == 2 and "ends in .svg, .mmd" in refused.stderr and not (tmp_path / "g.png").exists()
     assert run("graph", "draw", spec, "--format", "png").exit_code == 2
 
 

@@ -123,8 +123,8 @@ class Scan:
         from safetensors.numpy import load_file
 
         try:
+            tensors = load_file(file)  # first: what is missing then is what was asked for
             facts = _Facts.model_validate_json(file.with_suffix(".json").read_bytes())
-            tensors = load_file(file)
         except (OSError, ValidationError, SafetensorError) as error:
             raise MaskError(f"expected a scan in {file} and the .json beside it, found: {error}. Scan anew") from error
         expected = (len(facts.classes), len(facts.shape.layers))

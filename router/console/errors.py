@@ -12,6 +12,7 @@ from router.console.terminal import console, printable
 from router.errors import (
     DataError,
     GraphError,
+    MaskError,
     SpecError,
     SpecProblem,
     TokengraphError,
@@ -19,7 +20,7 @@ from router.errors import (
     WorkerPlanError,
 )
 
-_USER_ERRORS = (SpecError, DataError, GraphError, TokenHeadError, WorkerPlanError)
+_USER_ERRORS = (SpecError, DataError, GraphError, TokenHeadError, MaskError, WorkerPlanError)
 _WIDTH = 140
 
 

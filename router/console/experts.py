@@ -157,8 +157,13 @@ def evaluate(spec: Path, node: str | None, prompts: Path, out: Path, trial: Tria
 def show(file: Path, target: str | None, mask_file: Path | None, out: Path | None, top: int) -> None:
     """Shows a scan, as a list of its most telling experts and as a heat map, or a mask."""
     if file.suffix != ".safetensors":
+        given = [name for name, value in (("--target", target), ("--mask", mask_file), ("--out", out)) if value]
+        if given:
+            raise DataError(" and ".join(given), "a scan, a file that ends in .safetensors", f"{file}. Leave them out")
         _show_mask(ExpertMask.load(file))
         return
+    if mask_file is not None and out is None:
+        raise DataError("--mask", "--out beside it, for the picture in which its experts are framed", "none")
     found = Scan.load(file)
     screen = console()
     for name, prompts, tokens in zip(found.classes, found.prompts, found.tokens, strict=True):
@@ -171,6 +176,7 @@ def show(file: Path, target: str | None, mask_file: Path | None, out: Path | Non
             screen.print(f"  layer {found.layers[row]}, expert {expert}: {scores[row, expert]:+.4f}", soft_wrap=True)
     if out is not None:
         chosen = None if mask_file is None else ExpertMask.load(mask_file)
+        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(heat_map(found, target, chosen), encoding="utf-8")
         note(f"heat map in {out}")
 

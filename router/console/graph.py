@@ -11,6 +11,7 @@ from rich.text import Text
 
 from router.console.graphs import graph_path
 from router.console.terminal import console, note, printable, write_answer, write_json
+from router.errors import DataError
 from router.spec import GraphSpec, json_schema, load_spec
 from router.spec.tools import BuiltinTools, FunctionTools, McpTools, ToolSource, names_of
 from router.types import WorkerId
@@ -51,13 +52,24 @@ def draw(path: Path | None, form: Literal["mermaid", "svg"] | None, out: Path | 
     from router.graph import build_graph, mermaid, svg
 
     graph = build_graph(load_spec(graph_path(path)))
-    form = form or ("svg" if out is not None and out.suffix.lower() == ".svg" else "mermaid")
+    form = form or _form(out)
     text = svg(graph) if form == "svg" else mermaid(graph)
     if out is None:
         write_answer(text if text.endswith("\n") else f"{text}\n")
         return
+    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")
     note(f"{form} in {out}")
+
+
+def _form(out: Path | None) -> Literal["mermaid", "svg"]:
+    """The form that a file's name asks for."""
+    suffix = ".mmd" if out is None else out.suffix.lower()
+    if suffix in (".mmd", ".mermaid", ".txt"):
+        return "mermaid"
+    if suffix != ".svg":
+        raise DataError("--out", "a name that ends in .svg, .mmd, .mermaid or .txt, or --format beside it", str(out))
+    return "svg"
 
 
 def schema() -> None:

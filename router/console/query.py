@@ -74,12 +74,14 @@ def read_query(text: str) -> str:
 
 
 def read_mask(given: str | None) -> str | ExpertMask | None:
-    """A mask of experts that was given by its name, or as a file.
+    """A mask of experts that was given by its name, or as a file: one that is there, or that is named as files are.
 
     Raises:
-        MaskError: there is such a file, but it holds no mask.
+        MaskError: the file is missing, or holds no mask.
     """
-    return ExpertMask.load(Path(given)) if given is not None and Path(given).is_file() else given
+    if given is None or not (Path(given).is_file() or "/" in given or given.endswith(".json")):
+        return given
+    return ExpertMask.load(Path(given))
 
 
 def result_json(result: RunResult) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Session:
         state = await self.runnable.aget_state(self.options["config"])
         if not state.values and not state.next:
             kind = RunError if call is None else NothingPending
-            raise kind(f"expected a thread named {self.thread_id!r}, found none. Start it with run()")
+            raise kind(f"expected a thread named {self.thread_id!r}, found none. Begin it with a query")
         if approve is not None:
             asked = asked_in(state)
             if asked is None or call not in (None, asked.id):

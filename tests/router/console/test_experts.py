@@ -93,7 +93,7 @@ def test_evaluation(folder: Path, scanned: Path, masked: Path) -> None:
 def test_showing(folder: Path, scanned: Path, masked: Path) -> None:
     told = run("experts", "show", masked).stdout
     assert "mask sums: 3 experts" in told and "off " in told
-    picture = folder / "heat.svg"
+    picture = folder / "new" / "heat.svg"
     found = run("experts", "show", scanned, "--target", "sums", "--mask", masked, "--out", picture, "--top", 4)
     assert found.stdout.count("layer ") == 4
     drawn = ElementTree.parse(picture).getroot()
@@ -129,6 +129,8 @@ def test_one_query_with_a_mask(folder: Path) -> None:
     assert masked["events"][-1]["expert_mask"] == "off"
     refused = run("query", "x", "--graph", spec, "--expert-mask", "nosuch")
     assert refused.exit_code == 1 and "nosuch" in refused.stderr
+    missing = run("query", "x", "--graph", spec, "--expert-mask", "nosuch.json")
+    assert missing.exit_code == 2 and "nosuch.json, found No such file or directory" in missing.stderr
 
 
 @pytest.mark.parametrize(
@@ -153,6 +155,10 @@ def test_one_query_with_a_mask(folder: Path) -> None:
         (("mask", "scan.safetensors", "--target", "sums", "--count", "99", "--out", "x.json"), "1 to 48"),
         (("apply", "graph.yaml", "off.json", "--node", "plain"), "engine local"),
         (("show", "graph.yaml"), "mask of experts"),
+        (("show", "off.json", "--target", "x", "--out", "y.svg"), "--target and --out: expected a scan"),
+        (("show", "scan.safetensors", "--mask", "off.json"), "--mask: expected --out"),
+        (("show", "nosuch.json"), "nosuch.json"),
+        (("show", "nosuch.safetensors"), "directory: nosuch.safetensors"),
     ],
 )
 def test_mistakes(
@@ -162,5 +168,5 @@ def test_mistakes(
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(folder)
     found = run("experts", *arguments)
-    assert found.exit_code in (1, 2)
+    assert found.exit_code == (1 if arguments[0] == "apply" else 2)
     assert told in found.stderr
