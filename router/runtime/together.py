@@ -12,7 +12,8 @@ from router.runtime.work import Spent
 
 def seconds_of(parts: Sequence[Command[str]]) -> float:
     """How long visits took."""
-    return sum(event["milliseconds"] for update in _updates(parts) for event in update["events"]) / 1000
+    milliseconds: float = sum(event["milliseconds"] for update in _updates(parts) for event in update["events"])
+    return milliseconds / 1000
 
 
 def together(parts: Sequence[Command[str]], later: Sequence[str]) -> Command[str]:
