@@ -29,7 +29,10 @@ def load_user_function(reference: str, *folders: Path) -> Callable[..., Any]:
             sys.path.append(folder)
     try:
         found = getattr(importlib.import_module(module), name)
-    except (Exception, SystemExit) as problem:
+    except (
+        Exception,
+        SystemExit,
+    ) as problem:  # the module is a stranger's code: whatever it raises is its user's mistake
         said = problem.msg if isinstance(problem, SyntaxError) else problem
         raise ImportError(f"{reference!r} ({type(problem).__name__}: {said}{_place(problem)})") from problem
     if not callable(found):
