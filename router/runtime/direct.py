@@ -81,7 +81,7 @@ class DirectRun:
         try:
             check_node(self._spec, self._name, options)
             allowance.check(writes=True)
-            await self._visitor.load()
+            await self._visitor.load(visit)
             loaded = time.perf_counter()
             outcome = await allowance.in_time(self._visitor.visit(visit))
             if outcome.reply is None:

@@ -125,7 +125,7 @@ class Step:
         started = time.perf_counter()
         try:
             check_node(self._spec, self._name, visit.options)
-            await self._visitor.load()
+            await self._visitor.load(visit)
             started = time.perf_counter()
             outcome = await visit.allowance.in_time(self._visitor.visit(visit))
         except (EngineError, ToolError) as error:

@@ -60,7 +60,7 @@ class AnswerVisitor:
         self._answers = answers(spec, name)
         self._masks = NodeMasks(name, node)
 
-    async def load(self) -> None:
+    async def load(self, visit: Visit) -> None:
         if self._pool.here(self._node.worker):
             await self._engine()
 

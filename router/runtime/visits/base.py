@@ -53,8 +53,8 @@ class Visitor(Protocol):
     An EngineError or a ToolError is a failure that the graph can answer by an error or fallback edge; other errors end the run.
     """
 
-    async def load(self) -> None:
-        """Loads the models of a visit that run in this process.
+    async def load(self, visit: Visit) -> None:
+        """Loads the models of a visit that run in this process, unless it asks for what they cannot do at all.
 
         Only the first visit has to wait for that, on a busy machine for long: it is no part of a run's seconds. What
         others keep waiting (a server, the start of a tool) is, so that it is bounded.

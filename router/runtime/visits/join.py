@@ -20,7 +20,7 @@ class JoinVisitor:
     def __init__(self, name: NodeId, node: JoinNode) -> None:
         self._name, self._node = name, node
 
-    async def load(self) -> None:
+    async def load(self, visit: Visit) -> None:
         """Nothing: a join has no model."""
 
     async def visit(self, visit: Visit) -> Outcome:

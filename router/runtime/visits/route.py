@@ -38,7 +38,7 @@ class RouteVisitor:
         """The functional router itself, for decisions outside a run."""
         return (await self._loaded())[0]
 
-    async def load(self) -> None:
+    async def load(self, visit: Visit) -> None:
         if self._pool.here(self._node.worker):
             await self._loaded()
 

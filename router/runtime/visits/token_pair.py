@@ -51,7 +51,8 @@ class TokenPairVisitor:
         self._answers = answers(spec, name)
         self._pair: Once[_Pair] = Once()
 
-    async def load(self) -> None:
+    async def load(self, visit: Visit) -> None:
+        refuse_mask(self._name, options_of(visit, answers=self._answers).expert_mask)
         here = [worker for worker in (self._node.small, self._node.large) if self._pool.here(worker)]
         await asyncio.gather(*map(self._pool.get, here))
         if len(here) == 2:
@@ -59,7 +60,6 @@ class TokenPairVisitor:
 
     async def visit(self, visit: Visit) -> Outcome:
         options = options_of(visit, answers=self._answers)
-        refuse_mask(self._name, options.expert_mask)
         pair = await self._loaded()
         request = replace(request_of(pair.models.small, self._node, visit, options), criticality=options.authors)
         result = await self._generate(pair, request, visit)

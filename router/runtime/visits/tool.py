@@ -17,7 +17,7 @@ class ToolVisitor:
     def __init__(self, name: NodeId, node: ToolNode, pool: ToolPool) -> None:
         self._name, self._node, self._pool = name, node, pool
 
-    async def load(self) -> None:
+    async def load(self, visit: Visit) -> None:
         """Nothing: a tool has no model."""
 
     async def visit(self, visit: Visit) -> Outcome:

@@ -24,9 +24,9 @@ def test_sequential_hops_carry_the_answer() -> None:
 
 
 def test_a_query_template_is_filled_in_one_pass() -> None:
-    text = "{original}|{query}|{answer}|{other}"
+    text = "{original}|{query}|{answer}|{ other }"
     graph = make("a", {"w": ECHO}, {n: expert("w") for n in "abc"}, edge("a", "b"), edge("b", "c", query=text))
-    assert graph.run("{answer}").answer == "[{answer}|[{answer}]|[[{answer}]]|{other}]"
+    assert graph.run("{answer}").answer == "[{answer}|[{answer}]|[[{answer}]]|{ other }]"
 
 
 @pytest.mark.parametrize(("logprob", "route"), [(-3.0, ["a", "big"]), (-0.01, ["a", "next"])])
