@@ -61,6 +61,12 @@ train_app.command("tool-tokens")(tool_tokens)
 app.add_typer(workers_app, name="workers")
 app.add_typer(experts_app, name="experts")
 
+
+def _kept_in(what: str) -> Any:
+    """An option that names an SQLite file of what is to outlive the process."""
+    return typer.Option(metavar="FILE", help=f"SQLite file of {what}", dir_okay=False)
+
+
 Spec = Annotated[
     Path | None,
     typer.Argument(
@@ -72,9 +78,7 @@ Trace = Annotated[bool, typer.Option("--trace", help="Show what happened and wha
 Thread = Annotated[
     str | None, typer.Option(metavar="ID", help="Conversation to go on with; begun if there is none of that name.")
 ]
-Checkpoints = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="SQLite file that keeps conversations and runs.", dir_okay=False)
-]
+Checkpoints = Annotated[Path | None, _kept_in("conversations and runs.")]
 Tokens = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Functional tokens for the entry router, in place of the spec's.")
 ]
@@ -197,21 +201,9 @@ def serve(
     ] = None,
     drain: Annotated[int, typer.Option(min=0, help="Seconds for requests under way when stopped.")] = 30,
     checkpoints: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="SQLite file of runs in which a tool waits for a yes; without it they end here.",
-            dir_okay=False,
-        ),
+        Path | None, _kept_in("runs in which a tool waits for a yes; without it they end here.")
     ] = None,
-    spending: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="SQLite file of what API keys have used; without it budgets begin anew here.",
-            dir_okay=False,
-        ),
-    ] = None,
+    spending: Annotated[Path | None, _kept_in("what API keys have used; without it budgets begin anew here.")] = None,
 ) -> None:
     """Serve the graph as one OpenAI model.
 

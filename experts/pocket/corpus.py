@@ -57,9 +57,7 @@ class Example:
         return UNKNOWN_NODE if self.domain is None else f"{FUNCTIONAL_TOKENS[self.domain]}('{self.canonical}')"
 
 
-def draw_example(
-    rng: Random, name: str, split: Split, *, noise: float = 0.25, unsettled: float = 0.0
-) -> Example:  # fmt: skip
+def draw_example(rng: Random, name: str, split: Split, *, noise: float = 0.25, unsettled: float = 0.0) -> Example:
     """A problem of a domain in one of the split's phrasings.
 
     Args:

@@ -84,9 +84,11 @@ def train(
         model.set_experts_implementation("grouped_mm")
         confinement = Confinement(model, recipe.mixture, recipe.seed)
     forward = torch.compile(model, dynamic=True) if compiled and not recipe.mixture else model
+    before = {"seconds": 0.0, "steps": 0, "million_tokens": 0.0}
     runs = runs_of(recipe)
     if finished:
         model.load_state_dict(load_file(finished / "model.safetensors"))
+        before = json.loads((finished / "training.json").read_text(encoding="utf-8"))
         runs = runs[1:]
     started = time.monotonic()
     stream = batches(recipe, tokenizer, rng)
@@ -96,22 +98,12 @@ def train(
     tokenizer.save_pretrained(out)
     if recipe.functional_tokens:
         write_functional_tokens(recipe, out)
-    facts = _together(finished, time.monotonic() - started, taken)
-    facts |= {"parameters": model.num_parameters(), "seed": recipe.seed}
+    facts = {"seconds": before["seconds"] + time.monotonic() - started,
+             "steps": before["steps"] + sum(steps for steps, _ in taken),
+             "million_tokens": before["million_tokens"] + sum(seen for _, seen in taken) / 1e6,
+             "parameters": model.num_parameters(), "seed": recipe.seed}  # fmt: skip
     (out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
     return facts
-
-
-def _together(finished: Path | None, seconds: float, taken: Sequence[tuple[int, int]]) -> dict[str, float]:
-    """What runs took, each so many steps and tokens, with what the ``finished`` checkpoint had taken before."""
-    before = {"seconds": 0.0, "steps": 0, "million_tokens": 0.0}
-    if finished:
-        before = json.loads((finished / "training.json").read_text(encoding="utf-8"))
-    return {
-        "seconds": before["seconds"] + seconds,
-        "steps": before["steps"] + sum(steps for steps, _ in taken),
-        "million_tokens": before["million_tokens"] + sum(seen for _, seen in taken) / 1e6,
-    }
 
 
 def _one_run(

@@ -207,17 +207,20 @@ async def test_the_end_writes_what_came_during_a_write(file: Path) -> None:
     assert written(file) == {"ann": 7} and spending.of("ann") == 7
 
 
+def change(file: Path, statement: str) -> None:
+    with sqlite3.connect(file) as connection:
+        connection.execute(statement)
+
+
 async def test_what_cannot_be_written_is_written_later(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     spending = Spending(SpendingFile(file))
     async with spending.kept():
-        with sqlite3.connect(file) as connection:
-            connection.execute("ALTER TABLE spending RENAME TO hidden")
+        change(file, "ALTER TABLE spending RENAME TO hidden")
         spending.add("ann", 5)
         await until(lambda: "are not written" in caplog.text)
         spending.add("ann", 2)
         assert spending.of("ann") == 7
-        with sqlite3.connect(file) as connection:
-            connection.execute("ALTER TABLE hidden RENAME TO spending")
+        change(file, "ALTER TABLE hidden RENAME TO spending")
         await until(lambda: written(file) == {"ann": 7})
     assert spending.of("ann") == 7
     assert caplog.text.count("are not written") == 1
@@ -226,7 +229,6 @@ async def test_what_cannot_be_written_is_written_later(file: Path, caplog: pytes
 async def test_what_could_never_be_written_is_in_the_log(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     spending = Spending(SpendingFile(file))
     async with spending.kept():
-        with sqlite3.connect(file) as connection:
-            connection.execute("DROP TABLE spending")
+        change(file, "DROP TABLE spending")
         spending.add("ann", 5)
     assert getattr(caplog.records[-1], "fields", None) == {"tokens": {"ann": 5}}
