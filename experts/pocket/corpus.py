@@ -66,7 +66,7 @@ def draw_example(rng: Random, name: str, split: Split, *, noise: float = 0.25, u
     """
     task, problem = load_domain(name).draw(rng, split)
     template = rng.choice(templates_of(load_phrasings(name)[task.name], split))
-    if rng.random() < unsettled:
+    if unsettled and rng.random() < unsettled:  # without, the draws of the fixed sets stay as they are
         template = unsettled_template(template, problem.slots, rng)
     query = phrase(template, problem.slots, rng, noise=noise)
     domain = None if name == OFF_TOPIC else name
