@@ -10,11 +10,10 @@ import argparse
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -32,6 +31,9 @@ from experts.pocket.recipes import RECIPES, Recipe
 from experts.pocket.tokenizer import END, build_tokenizer
 
 log = logging.getLogger(__name__)
+
+Learn = Callable[[], tuple[int, Mapping[str, float]]]
+"""Leaves the gradients of one more batch; its tokens, and figures to report."""
 
 
 def optimisers(model: PreTrainedModel, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -92,7 +94,17 @@ def train(
         runs = runs[1:]
     started = time.monotonic()
     stream = batches(recipe, tokenizer, rng)
-    taken = [_one_run(run, forward, optimisers(model, recipe), stream, confinement, log_every) for run in runs]
+
+    def learn() -> tuple[int, Mapping[str, float]]:
+        batch = next(stream)
+        loss, decisions = _losses(forward(input_ids=batch.ids, use_cache=False).logits, batch)
+        if confinement:
+            confinement.backward(loss, decisions, batch)
+        else:
+            (loss + decisions).backward()  # type: ignore[no-untyped-call]
+        return int(batch.real.sum()), {"loss": (loss + decisions).item()}
+
+    taken = [run_through(run, optimisers(model, recipe), learn, log_every) for run in runs]
     model.eval()
     model.save_pretrained(out, safe_serialization=True)
     tokenizer.save_pretrained(out)
@@ -106,38 +118,29 @@ def train(
     return facts
 
 
-def _one_run(
-    run: Run,
-    forward: Callable[..., Any],
-    optimiser_list: Sequence[torch.optim.Optimizer],
-    stream: Iterator[Batch],
-    confinement: Confinement | None,
-    log_every: int,
+def run_through(
+    run: Run, optimiser_list: Sequence[torch.optim.Optimizer], learn: Learn, log_every: int
 ) -> tuple[int, int]:
-    """One run over the stream; the steps and the tokens that it took."""
+    """One run; the steps and the tokens that it took."""
     parameters = [p for o in optimiser_list for group in o.param_groups for p in group["params"]]
-    started, seen, step, losses = time.monotonic(), 0, 0, list[float]()
+    started, seen, step, told = time.monotonic(), 0, 0, list[Mapping[str, float]]()
     while seen < run.million_tokens * 1e6:
-        batch = next(stream)
         for optimiser in optimiser_list:
             for group in optimiser.param_groups:
                 group["lr"] = run.rate(step, seen)
-        loss, decisions = _losses(forward(input_ids=batch.ids, use_cache=False).logits, batch)
-        if confinement:
-            confinement.backward(loss, decisions, batch)
-        else:
-            (loss + decisions).backward()  # type: ignore[no-untyped-call]
+        tokens, figures = learn()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimiser in optimiser_list:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-        seen += int(batch.real.sum())
+        seen += tokens
         step += 1
-        losses.append((loss + decisions).item())
+        told.append(figures)
         if step % log_every == 0:
-            mean, speed = sum(losses) / len(losses), seen / (time.monotonic() - started)
-            log.info("step %d  %.2fM tokens  loss %.4f  %.0f tokens/s", step, seen / 1e6, mean, speed)
-            losses.clear()
+            means = "  ".join(f"{name} {sum(one[name] for one in told) / len(told):.4f}" for name in figures)
+            speed = seen / (time.monotonic() - started)
+            log.info("step %d  %.2fM tokens  %s  %.0f tokens/s", step, seen / 1e6, means, speed)
+            told.clear()
     return step, seen
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import cast
 
-from experts.pocket.corpus import draw_example
+from experts.pocket.corpus import UNSETTLED, draw_example, unsettled_template
 from experts.pocket.domains import OFF_TOPIC, load_domain, load_phrasings
 from experts.pocket.domains.base import Domain, Split, Task
 from experts.pocket.phrasing import phrase, templates_of
@@ -70,14 +70,16 @@ def phrasings_of(domain: Domain) -> Mapping[str, tuple[str, ...]]:
 
 
 def draw_problem(
-    rng: Random, domain: Domain, split: Split, *, noise: float = 0.25, task: Task | None = None
+    rng: Random, domain: Domain, split: Split, *, noise: float = 0.25, unsettled: float = 0.0, task: Task | None = None
 ) -> ToolExample:
-    """A problem of a domain, or of one of its tasks, in one of the split's phrasings."""
+    """A problem of a domain, or of one of its tasks, in one of the split's phrasings; see `draw_example`."""
     if task is None:
         task = rng.choices(domain.tasks, [domain.weights.get(t.name, 1.0) for t in domain.tasks])[0]
     problem = cast("ToolProblem", task.draw(rng, split))
-    templates = templates_of(phrasings_of(domain)[task.name], split)
-    return ToolExample(phrase(rng.choice(templates), problem.slots, rng, noise=noise), task.name, problem)
+    template = rng.choice(templates_of(phrasings_of(domain)[task.name], split))
+    if unsettled and rng.random() < unsettled:  # without, the draws of the fixed sets stay as they are
+        template = unsettled_template(template, problem.slots, rng)
+    return ToolExample(phrase(template, problem.slots, rng, noise=noise), task.name, problem)
 
 
 def draw_lesson(rng: Random, split: Split) -> Lesson:
@@ -122,7 +124,7 @@ def _file() -> Mapping[str, Mapping[str, Mapping[str, list[str]]]]:
 def _real(rng: Random, split: Split) -> Lesson:
     while True:
         domain = rng.choices(tuple(DOMAINS.values()), _DOMAIN_WEIGHTS)[0]
-        example = draw_problem(rng, domain, split)
+        example = draw_problem(rng, domain, split, unsettled=UNSETTLED)
         if example.problem.tool not in LEFT_OUT:
             break
     if rng.random() < _UNAIDED:

@@ -24,6 +24,7 @@ def marked_pairs(rng: Random, split: Split) -> Iterator[Pair]:
 TOOL_USER = Recipe(
     marked_pairs,
     12,
+    refining_million_tokens=14,
     hidden=128,
     layers=4,
     heads=4,

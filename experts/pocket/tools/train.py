@@ -13,12 +13,13 @@ import argparse
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -29,14 +30,13 @@ from experts.pocket.tokenizer import PAD, build_tokenizer
 from experts.pocket.tools.batches import TOOL, Batcher, ToolBatch
 from experts.pocket.tools.recipe import START, TOOL_USER
 from experts.pocket.tools.start import start_from
-from experts.pocket.train import optimisers
+from experts.pocket.train import optimisers, run_through, runs_of
 
 log = logging.getLogger(__name__)
 
 Backbone = Callable[..., Any]
 """Ids [batch, length] to an object whose ``last_hidden_state`` is [batch, length, width]."""
 
-_WARM_UP = 50  # steps
 _GENERIC_SHARE = 0.5
 
 
@@ -73,12 +73,19 @@ def _averages(backbone: Backbone, texts: Tensor, pad: int) -> Tensor:
 
 
 def train(
-    recipe: Recipe, out: Path, *, start: str | None = START, log_every: int = 100, compiled: bool = True
+    recipe: Recipe,
+    out: Path,
+    *,
+    start: str | None = START,
+    finished: Path | None = None,
+    log_every: int = 100,
+    compiled: bool = True,
 ) -> dict[str, float]:
     """Trains by the recipe and writes the checkpoint. Returns what it took.
 
     Args:
         start: the bundled model whose weights it starts from; None: from scratch.
+        finished: the checkpoint of a finished first run, to refine.
         compiled: run the model through torch.compile, which pays after about a minute.
     """
     torch.manual_seed(recipe.seed)
@@ -86,40 +93,32 @@ def train(
     tokenizer = build_tokenizer((TOOL,))
     pad, tool = tokenizer.convert_tokens_to_ids(PAD), tokenizer.convert_tokens_to_ids(TOOL)
     model = build_model(recipe, tokenizer).train()
-    if start is not None:
+    before = {"seconds": 0.0, "steps": 0, "million_tokens": 0.0}
+    runs = runs_of(recipe)
+    if finished:
+        model.load_state_dict(load_file(finished / "model.safetensors"))
+        before = json.loads((finished / "training.json").read_text(encoding="utf-8"))
+        runs = runs[1:]
+    elif start is not None:
         start_from(model, resolve(start))
     backbone = torch.compile(model.model, dynamic=True) if compiled else model.model
-    optimiser_list = optimisers(model, recipe)
-    started, seen, step, budget = time.monotonic(), 0, 0, recipe.million_tokens * 1e6
-    losses: list[tuple[float, float]] = []
-    for batch in Batcher(recipe, tokenizer)(rng):
-        progress = seen / budget
-        if progress >= 1:
-            break
-        rate = recipe.learning_rate * min(1.0, (step + 1) / _WARM_UP, (1 - progress) / recipe.decay)
-        for optimiser in optimiser_list:
-            for group in optimiser.param_groups:
-                group["lr"] = rate
+    started = time.monotonic()
+    stream = Batcher(recipe, tokenizer)(rng)
+
+    def learn() -> tuple[int, Mapping[str, float]]:
+        batch = next(stream)
         loss, hits = loss_of(backbone, model.lm_head.weight, batch, pad, tool)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimiser in optimiser_list:
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-        seen += sum(int((ids != pad).sum()) for ids in (batch.ids, *batch.texts))
-        step += 1
-        losses.append((loss.item(), hits.item()))
-        if step % log_every == 0:
-            speed = seen / (time.monotonic() - started)
-            mean, right = (sum(column) / len(losses) for column in zip(*losses, strict=True))
-            log.info(
-                "step %d  %.2fM tokens  loss %.4f  calls %.3f  %.0f tokens/s", step, seen / 1e6, mean, right, speed
-            )
-            losses.clear()
+        tokens = sum(int((ids != pad).sum()) for ids in (batch.ids, *batch.texts))
+        return tokens, {"loss": loss.item(), "calls": hits.item()}
+
+    taken = [run_through(run, optimisers(model, recipe), learn, log_every) for run in runs]
     model.eval()
     model.save_pretrained(out, safe_serialization=True)
     tokenizer.save_pretrained(out)
-    facts = {"seconds": time.monotonic() - started, "steps": step, "million_tokens": seen / 1e6,
+    facts = {"seconds": before["seconds"] + time.monotonic() - started,
+             "steps": before["steps"] + sum(steps for steps, _ in taken),
+             "million_tokens": before["million_tokens"] + sum(seen for _, seen in taken) / 1e6,
              "parameters": model.num_parameters(), "seed": recipe.seed}  # fmt: skip
     (out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
     return facts
@@ -129,12 +128,13 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Train the pocket model that uses tools.")
     parser.add_argument("--out", type=Path, default=WEIGHTS / "tool_base", help="folder for the checkpoint")
+    parser.add_argument("--refine", action="store_true", help="only the run that refines the bundled weights")
     parser.add_argument("--threads", type=int, default=0, help="torch threads (default: torch's own choice)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    train(TOOL_USER, arguments.out)
+    train(TOOL_USER, arguments.out, finished=WEIGHTS / "tool_base" if arguments.refine else None)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,10 @@ from experts.pocket.tools.batches import TOOL, Batcher
 from experts.pocket.tools.recipe import TOOL_USER
 from experts.pocket.tools.train import train
 
-TINY = replace(TOOL_USER, million_tokens=0.03, hidden=32, layers=1, heads=1, intermediate=64, batch_tokens=1024)
+TINY = replace(
+    TOOL_USER, million_tokens=0.03, refining_million_tokens=0.0, hidden=32, layers=1, heads=1, intermediate=64,
+    batch_tokens=1024,
+)  # fmt: skip
 
 
 def test_a_call_is_predicted_where_it_is_due_and_read_as_one_generic_token() -> None:
