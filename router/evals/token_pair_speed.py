@@ -153,7 +153,7 @@ def _pair_rows(title: str, seconds: Mapping[str, Sequence[float]], share: float,
         ("share of the ideal (bar 0.80)", f"{reached:.2f}"),
     ]
     note = (
-        f"Answers of {settings.tokens} tokens, {settings.turns} turns. The ideal takes 1/rate of its author for each token, "
+        f"Answers of {settings.tokens} tokens, turns: {settings.turns}. The ideal takes 1/rate of its author for each token, "
         "and nothing for switching or for the proposals that are not taken."
     )
     return Table(title, ("mode", "tokens/s, or ratio"), tuple(rows), note)
@@ -188,7 +188,11 @@ def main() -> None:
     tables = asyncio.run(_tables(arguments, settings))
     for table in tables:
         log.info("%s", table.markdown())
-    command = f"python -m router.evals.token_pair_speed --tokens {settings.tokens} --turns {settings.turns}"
+    pair = f"--pair {' '.join(arguments.pair)}" if arguments.pair else "--no-pair"
+    command = (
+        f"python -m router.evals.token_pair_speed --cost '{arguments.cost}' {pair} --tokens {settings.tokens} "
+        f"--turns {settings.turns} --share {settings.share} --dtype {settings.dtype} --threads {settings.threads}"
+    )
     write_report(arguments.out, "Speed of token pairs", command, tables, seed=SEED)
 
 
