@@ -23,6 +23,7 @@ from router.console.training import interruptible
 from router.evals.report import Table, machine, write_report
 from router.spec import load_spec
 from router.spec.models import GraphSpec
+from router.token_level.bench import Runs
 from router.token_level.evaluate import Evaluation
 from router.token_level.fit import FitOptions
 from router.token_level.judge import PROMPT
@@ -33,7 +34,6 @@ from router.token_level.steps import (
     SHARES,
     TARGET_SHARE,
     Labelling,
-    Runs,
     calibrate_router,
     evaluate_router,
     fit_router,

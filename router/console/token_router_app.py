@@ -110,7 +110,7 @@ def calibrate_token_router(
 ) -> None:
     """Find the thresholds for shares of the large model's tokens, on prompts that nothing else has used."""
     from router.console.token_router import calibrate as run
-    from router.token_level.steps import Runs
+    from router.token_level.bench import Runs
 
     runs = Runs(device, prompts, batch)
     run(graph, node, labels, router, by=by, shares=share, target_share=target_share, runs=runs, as_json=as_json)
@@ -136,7 +136,7 @@ def evaluate_token_router(
 ) -> None:
     """Measure a token router against other ways to share the work, all at the same share."""
     from router.console.token_router import evaluate as run
-    from router.token_level.steps import Runs
+    from router.token_level.bench import Runs
 
     runs = Runs(device, prompts, batch)
     run(

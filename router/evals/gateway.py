@@ -13,7 +13,6 @@ import contextlib
 import json
 import logging
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ import httpx
 
 from router.errors import EngineUnavailable
 from router.evals.load import Load, load
+from router.evals.ports import free_port
 from router.evals.report import Table, write_report
 from router.evals.stub import TEXT
 
@@ -111,7 +111,7 @@ def servers(litellm: str | None, folder: Path) -> Iterator[dict[str, Server]]:
 
     tokenizer = PromptTokenizer.load(resolve(WORKER))
     tokens = ",".join(map(str, (*tokenizer.encode(TEXT), tokenizer.end_id)))
-    stub_port, gateway_port, pass_port, litellm_port = (_free_port() for _ in range(4))
+    stub_port, gateway_port, pass_port, litellm_port = (free_port() for _ in range(4))
     stub_url = f"http://127.0.0.1:{stub_port}"
     spec = folder / f"{MODEL}.yaml"
     workers = {"w": {"engine": "vllm", "model": WORKER, "url": stub_url}}
@@ -137,12 +137,6 @@ def servers(litellm: str | None, folder: Path) -> Iterator[dict[str, Server]]:
             command = [litellm, "--config", str(config), "--port", str(litellm_port), "--host", "127.0.0.1"]
             found["LiteLLM"] = start(command, litellm_port, "/health/liveliness", **_LITELLM)
         yield found
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def measure(found: Mapping[str, Server], turns: int) -> dict[str, dict[str, list[Load]]]:

@@ -20,6 +20,7 @@ from experts.engines.factory import create_engine
 from experts.engines.requests import NEVER, GenerateRequest, Message
 from experts.pocket.tools.corpus import LEFT_OUT, ToolExample
 from experts.pocket.tools.questions import questions
+from router.evals.pocket import percent
 from router.evals.report import Table, write_report
 from router.functional.fit import Rows, fit_rows
 from router.runtime.result import RunResult
@@ -155,11 +156,6 @@ async def _places(
 
     requests = [GenerateRequest(messages=(Message("user", example.question),)) for example in examples]
     return await engine.hidden_states(requests), np.array([names.index(e.problem.tool) for e in examples], np.int64)
-
-
-def percent(hits: Sequence[bool]) -> float:
-    """Share of hits in percent."""
-    return 100 * sum(hits) / len(hits)
 
 
 async def measure(spec: Path, model: str, each: int, seed: int) -> list[Table]:

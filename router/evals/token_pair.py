@@ -23,6 +23,7 @@ from router.errors import TokengraphError
 from router.evals.report import Table, write_report
 from router.runtime.router import Router
 from router.spec import load_spec
+from router.token_level.bench import Runs
 from router.token_level.evaluate import Evaluation
 from router.token_level.fit import FitOptions
 from router.token_level.label import statistics
@@ -30,7 +31,7 @@ from router.token_level.large import Continuation
 from router.token_level.pair import pair_spec, running
 from router.token_level.progress import Progress, Report
 from router.token_level.shards import LabelFolder
-from router.token_level.steps import Labelling, Runs, calibrate_router, evaluate_router, fit_router, label_pair
+from router.token_level.steps import Labelling, calibrate_router, evaluate_router, fit_router, label_pair
 from router.trace import Answered
 
 log = logging.getLogger(__name__)

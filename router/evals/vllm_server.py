@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from experts.engines.config import VllmWorker
 from experts.engines.vllm.engine import VllmEngine
 from experts.workers.command import vllm_launch
 from router.errors import EngineUnavailable
+from router.evals.ports import free_port
 
 _START_SECONDS = 600
 _STOP_SECONDS = 60
@@ -47,7 +47,7 @@ def serving(worker: VllmWorker, logs: Path, *, threads: int, dummy: bool = False
     Raises:
         EngineUnavailable: it does not start.
     """
-    key, port = secrets.token_hex(16), _free_port()
+    key, port = secrets.token_hex(16), free_port()
     launch = vllm_launch("measured", worker, gpus=(), api_key=key, admin_token=key)
     argv = ["--load-format=dummy" if dummy and one.startswith("--load-format=") else one for one in launch.argv]
     environ = {**os.environ, **launch.environment, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
@@ -72,9 +72,3 @@ def _healthy(url: str) -> bool:
         return httpx.get(f"{url}/health").is_success
     except httpx.TransportError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

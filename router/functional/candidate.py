@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +17,7 @@ from router.functional.encoder_data import EncoderData
 from router.functional.head import TokenHead
 from router.functional.report import TrainingReport
 from router.functional.tokens_file import TokensFile, description_hash, save_tokens, token_texts
+from router.program import program
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,15 +72,8 @@ def write_tokens(
     best.head.save(out)
     tokens = TokensFile(
         backbone="encoder", tokens=token_texts(data.targets, {}), temperature=temperature, threshold=threshold,
-        fingerprint=best.fingerprint, layers=best.head.layers, report=report, created_with=_program(),
+        fingerprint=best.fingerprint, layers=best.head.layers, report=report, created_with=program(),
         descriptions={target.node: description_hash(target.description, target.examples) for target in data.targets},
     )  # fmt: skip
     save_tokens(tokens, out)
     return report
-
-
-def _program() -> str:
-    try:
-        return f"tokengraph {version('tokengraph')}"
-    except PackageNotFoundError:
-        return "tokengraph"

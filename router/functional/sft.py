@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -25,6 +24,7 @@ from router.functional.report import TrainingReport
 from router.functional.sequences import LabelledDialogue
 from router.functional.tokens_file import MODEL_NAME, save_tokens
 from router.functional.tuning import Epoch, Settings, Tuned
+from router.program import program
 
 if TYPE_CHECKING:
     from numpy import float32
@@ -95,7 +95,7 @@ def train_decoder(
     tokens = data.tokens.model_copy(
         update={
             "temperature": temperature, "threshold": threshold, "fingerprint": fingerprint(folder), "report": report,
-            "created_with": _program(),
+            "created_with": program(),
         }
     )  # fmt: skip
     save_tokens(tokens, out)
@@ -144,13 +144,6 @@ def _report(data: TrainingData, tuned: Tuned, tune: Tune, seed: int, seconds: fl
         ece_after=cross_fitted_error(tuned.logits, labels), regularisation=tuned.regularisation,
         epochs=tuned.epoch, exact_reformulation=tuned.exact, seconds=seconds,
     )  # fmt: skip
-
-
-def _program() -> str:
-    try:
-        return f"tokengraph {version('tokengraph')}"
-    except PackageNotFoundError:  # run from a source tree that is not installed
-        return "tokengraph"
 
 
 def _wait(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -3,41 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from experts.defer.files import TokenRouterFile, check_fingerprint, load_router, read_file, save_router, write_file
+from experts.defer.files import TokenRouterFile, check_fingerprint, read_file, save_router, write_file
 from experts.engines.config import WorkerSpec
-from experts.engines.local.engine import LocalEngine
 from router.errors import DataError, GraphError
+from router.program import program
 from router.spec.models import GraphSpec
+from router.token_level.bench import EVERYTHING, JUDGED, Runs, embedding_table, measured
 from router.token_level.calibrate import by_labels
 from router.token_level.checkers import task_checker
 from router.token_level.dataset import LabelledRows
-from router.token_level.evaluate import Evaluation, Evaluator
+from router.token_level.evaluate import Evaluation
 from router.token_level.fit import FitOptions, Fitted, fit, scores_of
 from router.token_level.judge import PROMPT, Judge
 from router.token_level.label import Labeller
 from router.token_level.large import Continuation
-from router.token_level.lockstep import Lockstep
 from router.token_level.pair import PairSpec, running, running_here
 from router.token_level.policies import Router
-from router.token_level.problems import Problem, Split, check_unseen, read_problems
+from router.token_level.problems import check_unseen, read_problems
 from router.token_level.progress import Report, silent
 from router.token_level.shards import LabelFolder, LabelSettings
 from router.token_level.vocabularies import check_same_tokens
 from router.types import WorkerId
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 TARGET_SHARE = 0.15
-_JUDGE = "judge "
 
 
 @dataclass(frozen=True)
@@ -88,7 +83,7 @@ async def label_pair(
             small=small.info.model, small_fingerprint=small.info.fingerprint, large=large.info.model,
             large_fingerprint=large.info.fingerprint, data=data.name,
             data_hash=hashlib.blake2b(data.read_bytes(), digest_size=16).hexdigest(),
-            verifier=labelling.checker or f"{_JUDGE}{labelling.judge}", mark=labelling.mark,
+            verifier=labelling.checker or f"{JUDGED}{labelling.judge}", mark=labelling.mark,
             until=labelling.continuation.until, sentences=labelling.continuation.sentences, system=pair.node.system,
             max_tokens=labelling.continuation.max_tokens, problems_a_shard=labelling.problems_a_shard,
         )  # fmt: skip
@@ -115,7 +110,7 @@ async def fit_router(
     fitted = fit(train, valid, embeddings, options, report)
     file = TokenRouterFile(
         shape=fitted.router.shape, small=settings.small_fingerprint, large=settings.large_fingerprint,
-        target_share=target_share, created_with=_program(),
+        target_share=target_share, created_with=program(),
         metrics={
             "validation AUC": max(fitted.curve), "training positions": train.count,
             "training positions, divergent": train.divergent,
@@ -125,23 +120,9 @@ async def fit_router(
     return fitted
 
 
-@dataclass(frozen=True)
-class Runs:
-    """How the pair is run to measure it.
-
-    Attributes:
-        prompts: that are run at most.
-        batch: answers that grow at the same time.
-    """
-
-    device: str | None = None
-    prompts: int | None = None
-    batch: int = 128
-
-
 async def calibrate_router(
     pair: PairSpec, labels: Path, router: Path, *, by: Literal["runs", "labels"] = "runs",
-    shares: Sequence[float] = SHARES, target_share: float | None = None, runs: Runs = Runs(), report: Report = silent,
+    shares: Sequence[float] = SHARES, target_share: float | None = None, runs: Runs = EVERYTHING, report: Report = silent,
 ) -> TokenRouterFile:  # fmt: skip
     """Finds the thresholds for shares of the large model's tokens and writes them into the router's folder.
 
@@ -156,7 +137,7 @@ async def calibrate_router(
     file = read_file(router)
     target = file.target_share if target_share is None else target_share
     wanted = sorted({*shares, target})
-    async with _measured(pair, labels, router, runs, report, large=by == "runs") as bench:
+    async with measured(pair, labels, router, runs, report, large=by == "runs") as bench:
         rows = bench.rows("calibration")
         if by == "labels":
             table = by_labels(scores_of(bench.network, rows.whole(), bench.embeddings), wanted)
@@ -172,7 +153,7 @@ async def calibrate_router(
 
 async def evaluate_router(
     pair: PairSpec, labels: Path, router: Path, *, data: Path | None = None, shares: Sequence[float] = (TARGET_SHARE,),
-    seed: int = 0, runs: Runs = Runs(), report: Report = silent,
+    seed: int = 0, runs: Runs = EVERYTHING, report: Report = silent,
 ) -> Evaluation:  # fmt: skip
     """Measures a token router and its rivals on prompts of the test split, and notes the router's figures in its file.
 
@@ -183,7 +164,7 @@ async def evaluate_router(
         DataError: the folder has no labels or too few, prompts have no answers, or ``data`` has prompts that were used.
         CheckpointError: router, labels and models do not belong together.
     """
-    async with _measured(pair, labels, router, runs, report, large=True) as bench:
+    async with measured(pair, labels, router, runs, report, large=True) as bench:
         tests = bench.problems("test") if data is None else read_problems(data)
         check_unseen(tests, [row.problem for row in bench.folder.all_problems()], str(data or labels))
         evaluation = await bench.evaluator().evaluate(
@@ -198,75 +179,7 @@ async def evaluate_router(
     return evaluation
 
 
-@dataclass(frozen=True)
-class _Bench:
-    """What calibration and evaluation work with."""
-
-    folder: LabelFolder
-    network: Any
-    embeddings: Tensor
-    small: LocalEngine
-    large: LocalEngine | None
-    settings: LabelSettings
-    runs: Runs
-    report: Report
-
-    def rows(self, split: Split) -> LabelledRows:
-        return LabelledRows(self.folder, split)
-
-    def problems(self, split: Split) -> list[Problem]:
-        """Prompts of a split, those without usable responses too."""
-        return [row.problem for row in self.folder.all_problems(split)][: self.runs.prompts]
-
-    def evaluator(self) -> Evaluator:
-        assert self.large is not None, "runs need both models"
-        if self.settings.verifier.startswith(_JUDGE):
-            found = "labels that a judge made"
-            raise DataError(str(self.folder.folder), "labels of a task checker, which can grade answers", found)
-        lockstep = Lockstep(self.small, self.large, self.settings.max_tokens, self.settings.system, self.runs.batch)
-        return Evaluator(
-            lockstep, task_checker(self.settings.verifier, self.settings.mark), self.embeddings, self.report
-        )
-
-
-@asynccontextmanager
-async def _measured(
-    pair: PairSpec, labels: Path, router: Path, runs: Runs, report: Report, *, large: bool
-) -> AsyncIterator[_Bench]:
-    folder = LabelFolder(labels)
-    settings = folder.settings
-    async with AsyncExitStack() as stack:
-        small = await stack.enter_async_context(running_here(pair.small, runs.device))
-        check_fingerprint(small.info.fingerprint, settings.small_fingerprint, "small", labels)
-        other: LocalEngine | None = None
-        if large:
-            other = await stack.enter_async_context(running_here(pair.large, runs.device))
-            check_fingerprint(other.info.fingerprint, settings.large_fingerprint, "large", labels)
-        network, _ = load_router(router, small=small.info.fingerprint)
-        yield _Bench(folder, network, await embedding_table(small), small, other, settings, runs, report)
-
-
-async def embedding_table(engine: LocalEngine) -> Tensor:
-    """The input embedding of every token as the model computes it, on the CPU, [vocabulary, width]."""
-    import torch
-
-    def read(model: Any) -> Tensor:
-        with torch.inference_mode():
-            ids = torch.arange(model.get_output_embeddings().out_features, device=model.device)
-            table: Tensor = model.get_input_embeddings()(ids).cpu()
-            return table.clone()
-
-    return await engine.call(read)
-
-
 def _worker(spec: GraphSpec, name: WorkerId) -> WorkerSpec:
     if name not in spec.workers:
         raise GraphError(f"expected one of the workers {', '.join(spec.workers)} as judge, found {name}. Correct it")
     return spec.workers[name]
-
-
-def _program() -> str:
-    try:
-        return f"tokengraph {version('tokengraph')}"
-    except PackageNotFoundError:
-        return "tokengraph"

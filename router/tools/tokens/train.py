@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from random import Random
 
@@ -20,6 +19,7 @@ from router.functional.fit import LAMBDAS, Rows
 from router.functional.merge import Vocabulary as Merged
 from router.functional.merge import write_checkpoint
 from router.functional.progress import Progress
+from router.program import program
 from router.tools.base import Tool
 from router.tools.tokens.build import entering
 from router.tools.tokens.examples import MarkedCall, MarkedExample
@@ -227,13 +227,6 @@ def _write(
     tokens = ToolTokensFile(
         tokens=texts, biases={name: float(bias) for name, bias in zip(names, rows.bias, strict=True)}, generic=generic,
         length=fitted.length, base=base, fingerprint=fingerprint(out / MODEL_NAME), report=report,
-        created_with=_program(),
+        created_with=program(),
     )  # fmt: skip
     save_tool_tokens(tokens, out)
-
-
-def _program() -> str:
-    try:
-        return f"tokengraph {version('tokengraph')}"
-    except PackageNotFoundError:
-        return "tokengraph"
