@@ -60,7 +60,7 @@ def loss_of(backbone: Backbone, head: Tensor, batch: ToolBatch, pad: int, tool: 
     logits = torch.cat([generic.index_fill(1, torch.tensor([tool]), float("-inf")), of_tools], dim=-1)
     each = functional.cross_entropy(logits, targets, reduction="none")
     calls = targets >= len(head)
-    hits = (logits[calls].argmax(-1) == targets[calls]).float().mean()
+    hits = (logits[calls].argmax(-1) == targets[calls]).float().sum() / calls.sum().clamp(min=1)
     generic_each = functional.cross_entropy(generic, targets.masked_fill(calls, tool), reduction="none") * ~closed
     return ((each + _GENERIC_SHARE * generic_each) * weight).sum() / weight.sum(), hits
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from random import Random
 
@@ -60,3 +61,14 @@ def test_learns_and_repeats(tmp_path) -> None:
     train(TINY, tmp_path / "b", start=None, compiled=False)
     one, two = load_file(tmp_path / "a" / "model.safetensors"), load_file(tmp_path / "b" / "model.safetensors")
     assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_a_finished_model_is_refined(tmp_path) -> None:
+    train(TINY, tmp_path / "first", start=None, compiled=False)
+    refined = replace(TINY, refining_million_tokens=0.02)
+    train(refined, tmp_path / "second", finished=tmp_path / "first", compiled=False)
+    first, second = (json.loads((tmp_path / name / "training.json").read_text()) for name in ("first", "second"))
+    assert second["million_tokens"] == pytest.approx(first["million_tokens"] + 0.02, rel=0.1)
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("first", "second"))
+    change = sum(float((after[key] - before[key]).norm()) for key in before)
+    assert 0 < change < sum(float(weight.norm()) for weight in before.values()) / 2  # it went on from there
