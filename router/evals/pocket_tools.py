@@ -19,7 +19,7 @@ from experts.engines.config import LocalWorker
 from experts.engines.factory import create_engine
 from experts.engines.requests import NEVER, GenerateRequest, Message
 from experts.pocket.tools.corpus import LEFT_OUT, ToolExample
-from experts.pocket.tools.questions import questions
+from experts.pocket.tools.questions import NODES, questions
 from router.evals.pocket import percent
 from router.evals.report import Table, write_report
 from router.functional.fit import Rows, fit_rows
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
-NODES = {"arithmetic": "arithmetic", "units": "units", "dates": "calendar"}
 COUNTS = (1, 5, 20, 50)
 _REGULARISATION = 0.01  # lambda, for all counts; chosen on the split `valid`
 

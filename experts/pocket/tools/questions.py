@@ -16,6 +16,9 @@ from random import Random
 from experts.pocket.domains.base import Split
 from experts.pocket.tools.corpus import DOMAINS, ToolExample, draw_problem
 
+NODES = {"arithmetic": "arithmetic", "units": "units", "dates": "calendar"}
+"""The expert of each domain in graph_specs/pocket_tools.yaml."""
+
 
 def questions(
     split: Split, each: int, *, domains: Collection[str] = tuple(DOMAINS), seed: int = 0, noise: float = 0.25
@@ -46,21 +49,30 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Write questions that tools answer, with their answers.")
     parser.add_argument("--split", choices=("train", "valid", "test"), required=True)
-    parser.add_argument("--each", type=int, default=20, help="questions a tool")
+    parser.add_argument("--each", type=int, default=20, help="questions a tool, or a node")
     parser.add_argument("--domain", choices=tuple(DOMAINS), action="append", help="default: all")
+    parser.add_argument("--nodes", action="store_true", help="for `tokengraph train functional-tokens`")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    examples = questions(
-        arguments.split, arguments.each, domains=arguments.domain or tuple(DOMAINS), seed=arguments.seed
-    )
     with arguments.out.open("w", encoding="utf-8") as file:
-        for example in examples:
-            row = {
-                "query": example.question, "response": example.problem.marked, "answer": example.problem.answer,
-                "tool": example.problem.tool, "task": example.task,
-            }  # fmt: skip
-            file.write(json.dumps(row) + "\n")
+        for domain in arguments.domain or tuple(DOMAINS):
+            tools = len(questions(arguments.split, 1, domains=(domain,)))
+            each = -(-arguments.each // tools) if arguments.nodes else arguments.each
+            for example in questions(arguments.split, each, domains=(domain,), seed=arguments.seed):
+                row = _route(example, domain) if arguments.nodes else _calls(example)
+                file.write(json.dumps(row) + "\n")
+
+
+def _route(example: ToolExample, domain: str) -> dict[str, str]:
+    return {"query": example.question, "node": NODES[domain]}
+
+
+def _calls(example: ToolExample) -> dict[str, str]:
+    return {
+        "query": example.question, "response": example.problem.marked, "answer": example.problem.answer,
+        "tool": example.problem.tool, "task": example.task,
+    }  # fmt: skip
 
 
 if __name__ == "__main__":
