@@ -85,10 +85,9 @@ def _specialist(name: str, million_tokens: float) -> Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    # The bundled weights were refined in three goes, of 14, 14 and 8 million tokens: words went missing in the second and
-    # the third, and the third alone read other languages and code to decline.
+    # The bundled weights were refined in two goes of 14 million tokens each; words went missing in the second alone.
     "master": Recipe(
-        master_pairs, 57, 36, hidden=128, layers=4, heads=4, intermediate=384, prompt_weight=0.2,
+        master_pairs, 57, 28, hidden=128, layers=4, heads=4, intermediate=384, prompt_weight=0.2,
         functional_tokens=FUNCTIONAL_TOKENS,
     ),
     "arithmetic": _specialist("arithmetic", 8),

@@ -1,7 +1,4 @@
-"""Questions that no specialist covers, and that the master must decline.
-
-Far off, near misses, bare fragments, other languages and code.
-"""
+"""Questions that no specialist covers, and that the master must decline: far off, near misses, and bare fragments."""
 
 from __future__ import annotations
 
@@ -106,7 +103,6 @@ DOMAIN = Domain(
         Task("general", sample_problem, holds_out=False),
         Task("near", sample_problem, holds_out=False),
         Task("fragment", sample_problem, holds_out=False),
-        Task("foreign", sample_problem, holds_out=False),
     ),
-    weights={"general": 4.0, "near": 5.0, "fragment": 1.0, "foreign": 2.5},
+    weights={"general": 4.0, "near": 5.0, "fragment": 1.0},
 )
