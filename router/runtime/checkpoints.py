@@ -32,15 +32,18 @@ async def open_checkpoints(path: Path) -> AsyncIterator[AsyncSqliteSaver]:
         connection = await aiosqlite.connect(path)
     except (OSError, sqlite3.Error) as error:
         raise _unusable(path, error) from error
+    saver = AsyncSqliteSaver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
     try:
-        saver = AsyncSqliteSaver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
         try:
             await saver.setup()
         except sqlite3.Error as error:
             raise _unusable(path, error) from error
         yield saver
     finally:
-        await connection.close()
+        # A run that fails leaves writes behind that still go on. A connection that is closed between a statement and its
+        # commit keeps the file locked for as long as somebody holds the statement's cursor.
+        async with saver.lock:
+            await connection.close()
 
 
 def _unusable(path: Path, error: Exception) -> RunError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -15,6 +16,7 @@ import pytest
 
 from router import Message, Router
 from router.errors import EngineUnavailable, RunError
+from router.runtime.checkpoints import open_checkpoints
 from tests.router.runtime.graphs import edge, expert, make, rules, says, visited
 
 ROOT = Path(__file__).parents[3]
@@ -203,6 +205,19 @@ def test_what_a_thread_needs(tmp_path: Path) -> None:
     for unusable in (tmp_path / "text", tmp_path, tmp_path / "text" / "c.sqlite"):
         with pytest.raises(RunError, match="SQLite file"):
             make("a", {"e": ECHO}, {"a": expert("e")}, checkpoints=unusable).run("q", thread_id="t")
+
+
+async def test_a_write_under_way_is_finished_before_the_file_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    config = {"configurable": {"thread_id": "t", "checkpoint_ns": "", "checkpoint_id": "1"}}
+    async with open_checkpoints(path) as saver:
+        writing = asyncio.create_task(saver.aput_writes(config, [("channel", 1)], "task"))
+        while not saver.lock.locked():
+            await asyncio.sleep(0)
+    await writing
+    with sqlite3.connect(path, timeout=0) as other:
+        other.execute("BEGIN IMMEDIATE")  # nobody else holds the file
+        assert other.execute("SELECT count(*) FROM writes").fetchone() == (1,)
 
 
 def test_checkpoints_hold_no_pickle(tmp_path: Path) -> None:
