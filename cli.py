@@ -40,12 +40,9 @@ def _router_nodes(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def _version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import PackageNotFoundError, version
+        from router.program import program
 
-        try:
-            typer.echo(f"tokengraph {version('tokengraph')}")
-        except PackageNotFoundError:
-            typer.echo("tokengraph (not installed: run from its source)")
+        typer.echo(program())
         raise typer.Exit
 
 
@@ -315,8 +312,8 @@ def down(spec: Spec = None) -> None:
 
 def main() -> None:
     """The entry point."""
-    # Nothing that modules make while they load is garbage. Looking for it 800 times takes a quarter of a cold query.
-    gc.set_threshold(200_000)
+    # Nothing that modules make while they load is garbage; by default Python looks for some 800 times in a cold query.
+    gc.set_threshold(20_000)
     app()
 
 

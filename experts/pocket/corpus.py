@@ -5,7 +5,7 @@ Training, validation and test share neither problems nor templates: both are ass
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
@@ -65,12 +65,18 @@ def draw_example(rng: Random, name: str, split: Split, *, noise: float = 0.25, u
         unsettled: share of the examples whose template is disturbed, see `unsettle`.
     """
     task, problem = load_domain(name).draw(rng, split)
-    template = rng.choice(templates_of(load_phrasings(name)[task.name], split))
-    if unsettled and rng.random() < unsettled:  # without, the draws of the fixed sets stay as they are
-        template = unsettled_template(template, problem.slots, rng)
-    query = phrase(template, problem.slots, rng, noise=noise)
+    templates = templates_of(load_phrasings(name)[task.name], split)
+    query = worded(rng, templates, problem.slots, noise=noise, unsettled=unsettled)
     domain = None if name == OFF_TOPIC else name
     return Example(query, domain, task.name, problem.canonical, problem.response, problem.answer)
+
+
+def worded(rng: Random, templates: Sequence[str], slots: Mapping[str, str], *, noise: float, unsettled: float) -> str:
+    """A problem in one of the templates; see `draw_example`."""
+    template = rng.choice(templates)
+    if unsettled and rng.random() < unsettled:  # without, the draws of the fixed sets stay as they are
+        template = unsettled_template(template, slots, rng)
+    return phrase(template, slots, rng, noise=noise)
 
 
 def unsettled_template(template: str, slots: Mapping[str, str], rng: Random) -> str:

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from experts.pocket import WEIGHTS
 from experts.pocket.architecture import build_model
@@ -86,13 +86,8 @@ def train(
         model.set_experts_implementation("grouped_mm")
         confinement = Confinement(model, recipe.mixture, recipe.seed)
     forward = torch.compile(model, dynamic=True) if compiled and not recipe.mixture else model
-    before = {"seconds": 0.0, "steps": 0, "million_tokens": 0.0}
-    runs = runs_of(recipe)
     if finished:
         model.load_state_dict(load_file(finished / "model.safetensors"))
-        before = json.loads((finished / "training.json").read_text(encoding="utf-8"))
-        runs = runs[1:]
-    started = time.monotonic()
     stream = batches(recipe, tokenizer, rng)
 
     def learn() -> tuple[int, Mapping[str, float]]:
@@ -104,21 +99,39 @@ def train(
             (loss + decisions).backward()  # type: ignore[no-untyped-call]
         return int(batch.real.sum()), {"loss": (loss + decisions).item()}
 
-    taken = [run_through(run, optimisers(model, recipe), learn, log_every) for run in runs]
-    model.eval()
-    model.save_pretrained(out, safe_serialization=True)
-    tokenizer.save_pretrained(out)
+    facts = train_through(model, recipe, learn, finished, log_every)
+    save(model, tokenizer, facts, out)
     if recipe.functional_tokens:
         write_functional_tokens(recipe, out)
-    facts = {"seconds": before["seconds"] + time.monotonic() - started,
-             "steps": before["steps"] + sum(steps for steps, _ in taken),
-             "million_tokens": before["million_tokens"] + sum(seen for _, seen in taken) / 1e6,
-             "parameters": model.num_parameters(), "seed": recipe.seed}  # fmt: skip
-    (out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
     return facts
 
 
-def run_through(
+def train_through(
+    model: PreTrainedModel, recipe: Recipe, learn: Learn, finished: Path | None, log_every: int
+) -> dict[str, float]:
+    """All runs of a recipe, or the one that refines a ``finished`` checkpoint. Returns what it took, first run included."""
+    before = {"seconds": 0.0, "steps": 0, "million_tokens": 0.0}
+    runs = runs_of(recipe)
+    if finished:
+        before = json.loads((finished / "training.json").read_text(encoding="utf-8"))
+        runs = runs[1:]
+    started = time.monotonic()
+    taken = [_run_through(run, optimisers(model, recipe), learn, log_every) for run in runs]
+    return {"seconds": before["seconds"] + time.monotonic() - started,
+            "steps": before["steps"] + sum(steps for steps, _ in taken),
+            "million_tokens": before["million_tokens"] + sum(seen for _, seen in taken) / 1e6,
+            "parameters": model.num_parameters(), "seed": recipe.seed}  # fmt: skip
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, facts: Mapping[str, float], out: Path) -> None:
+    """The checkpoint, and beside it what its training took."""
+    model.eval()
+    model.save_pretrained(out, safe_serialization=True)
+    tokenizer.save_pretrained(out)
+    (out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _run_through(
     run: Run, optimiser_list: Sequence[torch.optim.Optimizer], learn: Learn, log_every: int
 ) -> tuple[int, int]:
     """One run; the steps and the tokens that it took."""

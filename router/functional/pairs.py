@@ -22,7 +22,7 @@ _MOST = 8192  # examples that span the pairs: memory and time grow with their sq
 MOST_NODES = 64
 """Nodes that the squares kept are enough for."""
 _JITTER = 1e-4  # of the mean kernel of an example with itself; keeps the factor exact where examples repeat
-_SQUARES = 512  # squares that are kept, of all rows together
+_SQUARES, _SQUARES_A_NODE = 512, 40  # squares that are kept, of all rows together: no more than either allows
 _UNEVEN = 4  # times its even share that a node may have of them
 _ROUNDS = 6  # of the power iteration that finds them
 _SPARE = 8  # directions more than are wanted, with which it converges sooner
@@ -82,11 +82,12 @@ class Pairs:
         import torch
 
         shares = torch.linalg.solve_triangular(self.factor.T, torch.from_numpy(weights.copy()).T, upper=True).T
-        each = min(self.vectors.shape[1], _SQUARES, _UNEVEN * _SQUARES // len(weights))
+        most = min(_SQUARES, _SQUARES_A_NODE * len(weights))
+        each = min(self.vectors.shape[1], most, _UNEVEN * most // len(weights))
         found = [_principal(self.vectors, self.weight * share, each) for share in shares]
         values = torch.block_diag(*(value[None] for value, _ in found))  # type: ignore[no-untyped-call]
         directions = torch.cat([direction for _, direction in found])
-        kept = values.abs().sum(0).topk(min(_SQUARES, len(directions))).indices
+        kept = values.abs().sum(0).topk(min(most, len(directions))).indices
         mix, chosen = values[:, kept].numpy(), directions[kept].numpy()
         return Squares(chosen, torch.zeros(len(kept)).numpy(), mix)
 

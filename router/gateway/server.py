@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import ipaddress
 import os
 import socket
@@ -25,8 +24,6 @@ from router.gateway.reload import Reloader, Version, read_version
 from router.gateway.spending import Spending
 from router.gateway.spending_file import SpendingFile
 from router.gateway.telemetry import Telemetry, telemetry_at
-
-_GARBAGE = 2_000  # objects made, less those gone, after which garbage is looked for
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,6 @@ def serve(options: ServeOptions, started: Callable[[str], None] = lambda _: None
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
-                _spare_what_stays()
                 port = self.servers[0].sockets[0].getsockname()[1]
                 host = f"[{options.host}]" if ":" in options.host else options.host
                 started(f"http://{host}:{port}/v1")
@@ -126,13 +122,6 @@ def serve(options: ServeOptions, started: Callable[[str], None] = lambda _: None
         )  # fmt: skip
         log.info("serves", extra={"fields": {"model": gateway.deployment.spec.name, "keys": bool(gateway.keys)}})
         Server(config).run([port])
-
-
-def _spare_what_stays() -> None:
-    """Leaves what a server has loaded out of all later collections of garbage, which then take little time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GARBAGE)  # the command's own is too high for a process that lives long
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import cast
 
-from experts.pocket.corpus import UNSETTLED, draw_example, unsettled_template
+from experts.pocket.corpus import UNSETTLED, draw_example, worded
 from experts.pocket.domains import OFF_TOPIC, load_domain, load_phrasings
 from experts.pocket.domains.base import Domain, Split, Task
 from experts.pocket.phrasing import phrase, templates_of
@@ -76,10 +76,9 @@ def draw_problem(
     if task is None:
         task = rng.choices(domain.tasks, [domain.weights.get(t.name, 1.0) for t in domain.tasks])[0]
     problem = cast("ToolProblem", task.draw(rng, split))
-    template = rng.choice(templates_of(phrasings_of(domain)[task.name], split))
-    if unsettled and rng.random() < unsettled:  # without, the draws of the fixed sets stay as they are
-        template = unsettled_template(template, problem.slots, rng)
-    return ToolExample(phrase(template, problem.slots, rng, noise=noise), task.name, problem)
+    templates = templates_of(phrasings_of(domain)[task.name], split)
+    question = worded(rng, templates, problem.slots, noise=noise, unsettled=unsettled)
+    return ToolExample(question, task.name, problem)
 
 
 def draw_lesson(rng: Random, split: Split) -> Lesson:

@@ -10,9 +10,7 @@ that anyone can make from a description; rows that are trained afterwards start 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
@@ -30,7 +28,7 @@ from experts.pocket.tokenizer import PAD, build_tokenizer
 from experts.pocket.tools.batches import TOOL, Batcher, ToolBatch
 from experts.pocket.tools.recipe import START, TOOL_USER
 from experts.pocket.tools.start import start_from
-from experts.pocket.train import optimisers, run_through, runs_of
+from experts.pocket.train import save, train_through
 
 log = logging.getLogger(__name__)
 
@@ -93,16 +91,11 @@ def train(
     tokenizer = build_tokenizer((TOOL,))
     pad, tool = tokenizer.convert_tokens_to_ids(PAD), tokenizer.convert_tokens_to_ids(TOOL)
     model = build_model(recipe, tokenizer).train()
-    before = {"seconds": 0.0, "steps": 0, "million_tokens": 0.0}
-    runs = runs_of(recipe)
     if finished:
         model.load_state_dict(load_file(finished / "model.safetensors"))
-        before = json.loads((finished / "training.json").read_text(encoding="utf-8"))
-        runs = runs[1:]
     elif start is not None:
         start_from(model, resolve(start))
     backbone = torch.compile(model.model, dynamic=True) if compiled else model.model
-    started = time.monotonic()
     stream = Batcher(recipe, tokenizer)(rng)
 
     def learn() -> tuple[int, Mapping[str, float]]:
@@ -112,15 +105,8 @@ def train(
         tokens = sum(int((ids != pad).sum()) for ids in (batch.ids, *batch.texts))
         return tokens, {"loss": loss.item(), "calls": hits.item()}
 
-    taken = [run_through(run, optimisers(model, recipe), learn, log_every) for run in runs]
-    model.eval()
-    model.save_pretrained(out, safe_serialization=True)
-    tokenizer.save_pretrained(out)
-    facts = {"seconds": before["seconds"] + time.monotonic() - started,
-             "steps": before["steps"] + sum(steps for steps, _ in taken),
-             "million_tokens": before["million_tokens"] + sum(seen for _, seen in taken) / 1e6,
-             "parameters": model.num_parameters(), "seed": recipe.seed}  # fmt: skip
-    (out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+    facts = train_through(model, recipe, learn, finished, log_every)
+    save(model, tokenizer, facts, out)
     return facts
 
 

@@ -15,6 +15,7 @@ from experts.pocket.corpus import Pair
 from experts.pocket.recipes import RECIPES, Recipe
 from experts.pocket.tokenizer import build_tokenizer
 from experts.pocket.train import runs_of, train
+from tests.experts.pocket.refined import check_refined
 
 
 def echo(rng: Random, split: str):
@@ -47,11 +48,7 @@ def test_a_recipe_may_refine_what_it_made(tmp_path) -> None:
     assert last.rate(step=200, seen=0) > last.rate(step=200, seen=5_000) > last.rate(step=200, seen=9_999) > 0
     train(TINY, tmp_path / "first", compiled=False)
     train(refined, tmp_path / "second", finished=tmp_path / "first", compiled=False)
-    first, second = (json.loads((tmp_path / name / "training.json").read_text()) for name in ("first", "second"))
-    assert second["million_tokens"] == pytest.approx(first["million_tokens"] + 0.01, rel=0.05)
-    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("first", "second"))
-    change = sum(float((after[key] - before[key]).norm()) for key in before)
-    assert 0 < change < sum(float(weight.norm()) for weight in before.values()) / 2  # it went on from there
+    check_refined(tmp_path / "first", tmp_path / "second", 0.01)
 
 
 def test_only_responses_count_unless_the_recipe_says_so() -> None:

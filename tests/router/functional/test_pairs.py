@@ -49,6 +49,13 @@ def test_squares_say_what_the_pairs_said() -> None:
     assert np.allclose(rows.logits(together(200, 0)[0]), before, atol=0.05)
 
 
+def test_few_nodes_keep_few_squares(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "_SQUARES_A_NODE", 3)
+    rows, _ = fitted(*together(200, 0))
+    assert rows.squares is not None
+    assert len(rows.squares.directions) == 3 * 2
+
+
 def test_a_part_of_many_vectors_spans_the_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairs, "_MOST", 150)
     (vectors, labels), (asked, right) = together(500, 0), together(500, 1)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from pathlib import Path
 
 from experts.pocket.tools import questions as module
 from experts.pocket.tools.questions import questions
+from router.functional.data import read_labelled
+from router.spec import ExpertNode, load_spec
 
 
 def test_as_many_of_each_tool_and_the_first_ones_stay(tmp_path) -> None:
@@ -35,3 +38,12 @@ def test_command_writes_marked_responses(tmp_path, monkeypatch) -> None:
         call, _, rest = row["response"].partition("=")
         assert call.startswith("<convert_unit>(")
         assert row["answer"] == rest
+
+
+def test_questions_for_a_router_have_as_many_of_each_node_of_the_graph(tmp_path, monkeypatch) -> None:
+    out = tmp_path / "q.jsonl"
+    monkeypatch.setattr(sys, "argv", ["questions", "--split", "train", "--each", "42", "--nodes", "--out", str(out)])
+    module.main()
+    graph = load_spec(Path(__file__).parents[4] / "graph_specs" / "pocket_tools.yaml")
+    experts = [name for name, node in graph.nodes.items() if isinstance(node, ExpertNode)]
+    assert Counter(row.node for row in read_labelled(out, experts)) == dict.fromkeys(experts, 42)
