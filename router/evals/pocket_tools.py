@@ -18,8 +18,9 @@ from experts.engines.base import Engine
 from experts.engines.config import LocalWorker
 from experts.engines.factory import create_engine
 from experts.engines.requests import NEVER, GenerateRequest, Message
-from experts.pocket.tools.corpus import LEFT_OUT, ToolExample
+from experts.pocket.tools.corpus import ToolExample
 from experts.pocket.tools.questions import NODES, questions
+from router.evals.later_tools import later_tools_table
 from router.evals.pocket import percent
 from router.evals.report import Table, write_report
 from router.functional.fit import Rows, fit_rows
@@ -114,7 +115,6 @@ async def rows_table(engine: Engine, each: int, seed: int) -> Table:
     names = [tool.name for tool in tools]
     descriptions = np.stack([found.description for found in (await describe(engine, tools)).values()])
     vectors, labels = await _places(engine, tested, names)
-    unknown = np.isin(labels, [names.index(name) for name in LEFT_OUT])
 
     def score(rows: Rows) -> float:
         return float(100 * (rows.logits(vectors).argmax(1) == labels).mean())
@@ -128,10 +128,6 @@ async def rows_table(engine: Engine, each: int, seed: int) -> Table:
         begun.append(score(fit_rows(seen, right, Rows(random, none), lambdas=(1e-6,)).rows))
         fitted = fit_rows(seen, right, Rows(descriptions, none), lambdas=(_REGULARISATION,))
         kept.append(score(fitted.rows))
-    prior = (vectors @ descriptions.T).argmax(1)
-    fewer = np.where(np.isin(np.arange(len(names)), [names.index(n) for n in LEFT_OUT]), -np.inf, 0)
-    before = (vectors @ descriptions.T + fewer).argmax(1)
-    lost = (before[~unknown] == labels[~unknown]).mean() - (prior[~unknown] == labels[~unknown]).mean()
     log.info("random %s, prior and after %s", begun, kept)
     return Table(
         "The right tool, percent, by examples of each",
@@ -141,9 +137,7 @@ async def rows_table(engine: Engine, each: int, seed: int) -> Table:
             ("prior only", *([kept[0]] * (1 + len(COUNTS)))),
             ("prior + regularisation", *kept),
         ),
-        f"One of {len(names)} tools. {' and '.join(sorted(LEFT_OUT))} were kept from the model: with nothing but their name and "
-        f"description they are chosen for {100 * (prior[unknown] == labels[unknown]).mean():.1f} percent of their questions, and "
-        f"the other tools lose {100 * lost:.1f} points by their presence.",
+        f"One of {len(names)} tools.",
     )
 
 
@@ -158,12 +152,13 @@ async def _places(
 
 
 async def measure(spec: Path, model: str, each: int, seed: int) -> list[Table]:
-    """Both tables."""
+    """All tables."""
     engine = await create_engine(LocalWorker(engine="local", model=model, max_batch=64))
     try:
-        return [await answers_table(spec, engine, each, seed), await rows_table(engine, each, seed)]
+        tables = [await answers_table(spec, engine, each, seed), await rows_table(engine, each, seed)]
     finally:
         await engine.close()
+    return [*tables, await later_tools_table(model, questions("test", each, seed=seed), seed)]
 
 
 def main() -> None:

@@ -61,8 +61,15 @@ class Rivals:
 
         spread = (self.queries @ offsets.T).std(0) + np.float32(1e-6)
         weights = (offsets * (np.float32(_SPREAD) / spread)[:, None]).astype(np.float32)
+        return Rows(weights, self.height(weights))
+
+    def height(self, weights: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The highest biases [n] that the queries allow rows with these weights [n, d]."""
+        import numpy as np
+
         margins = self.won[:, None] - self.queries @ weights.T
-        bias = np.quantile(margins, self.taken, axis=0)
+        bias: NDArray[np.float32] = np.quantile(margins, self.taken, axis=0).astype(np.float32)
         if 0 < len(margins) * self.taken < 1:
-            bias = np.minimum(bias, margins.mean(0) + NormalDist().inv_cdf(self.taken) * margins.std(0, ddof=1))
-        return Rows(weights, bias.astype(np.float32))
+            tail = margins.mean(0) + NormalDist().inv_cdf(self.taken) * margins.std(0, ddof=1)
+            bias = np.minimum(bias, tail.astype(np.float32))
+        return bias

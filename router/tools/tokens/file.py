@@ -23,6 +23,7 @@ from experts.engines.config import LocalWorker, VllmWorker, WorkerSpec
 from experts.stored import read_stored, write_stored
 from router.errors import TokenHeadError
 from router.functional.head import TokenHead
+from router.functional.head_rivals import Rivals
 from router.types import NodeId
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 FILE_NAME = "tool_tokens.json"
 ROWS_NAME = "tool_tokens.safetensors"
 MODEL_NAME = "model"
+_TEXTS, _TEXTS_WON = "texts", "texts_won"
 GENERIC, BEGINNING = "<tool>", "<tool_"
 """A token that a model may have been trained with: it stands for a call of whichever tool. How tools' tokens begin."""
 
@@ -82,19 +84,22 @@ class ToolHead:
         head: the tools' own part of the rows, and what later tools' rows are made with.
         common: what all of them share, float32 [width]: that a call is due.
         shift: the same of their biases.
-        reads: rows of later tools are averages of descriptions as they are.
+        reads: the model reads averages of descriptions as rows.
+        texts: places of ordinary text, which bound a later tool's row beside the calls in ``head.rivals``.
     """
 
     head: TokenHead
     common: NDArray[np.float32]
     shift: float
     reads: bool
+    texts: Rivals | None = None
 
     def save(self, folder: Path) -> None:
         """Writes ``tool_tokens.safetensors``."""
         import numpy as np
 
-        self.head.save(folder, ROWS_NAME, common=self.common, shift=np.array([self.shift], np.float32))
+        texts = {} if self.texts is None else {_TEXTS: self.texts.queries, _TEXTS_WON: self.texts.won}
+        self.head.save(folder, ROWS_NAME, common=self.common, shift=np.array([self.shift], np.float32), **texts)
 
     @classmethod
     def load(cls, folder: Path, tokens: ToolTokensFile) -> ToolHead:
@@ -112,7 +117,15 @@ class ToolHead:
             raise TokenHeadError(
                 f"{folder / ROWS_NAME}: expected what the rows share, found none. Train the tokens again"
             )
-        return cls(head, common, float(shift[0]), tokens.generic is not None)
+        texts, won = values.get(_TEXTS), values.get(_TEXTS_WON)
+        if texts is None or won is None:
+            return cls(head, common, float(shift[0]), tokens.generic is not None)
+        if texts.shape != (len(won), head.width):
+            raise TokenHeadError(
+                f"{folder / ROWS_NAME}: expected {_TEXTS} as {[len(won), head.width]}, found {list(texts.shape)}. Train the "
+                "tokens again"
+            )
+        return cls(head, common, float(shift[0]), tokens.generic is not None, Rivals(texts, won))
 
 
 def save_tool_tokens(tokens: ToolTokensFile, folder: Path) -> None:

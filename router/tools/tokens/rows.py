@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from router.functional.calibrate import log_loss
 from router.functional.fit import LAMBDAS, Rows, fit_rows
 from router.functional.head import TokenHead
+from router.functional.head_rivals import Rivals
 from router.functional.prior import NodeVectors
 from router.tools.tokens.file import ToolHead
 from router.tools.tokens.states import States
@@ -119,7 +120,12 @@ def fit_head(
     raised = float((rows.bias - start.bias).mean()) + shift
     common, own = made.common + moved, rows.weights - (made.common + moved)
     own_rows = Rows(own.astype(np.float32), (rows.bias - np.float32(made.shift + raised)).astype(np.float32))
-    head = ToolHead(replace(made.head, rows=own_rows), common.astype(np.float32), made.shift + raised, reads)
+    calls, texts = (
+        Rivals.of(features[some], places.labels[some], replace(fitted, held_out_logits=fitted.held_out_logits[some]))
+        for some in (called, ~called)
+    )
+    tools_own = replace(made.head, rows=own_rows, rivals=calls)
+    head = ToolHead(tools_own, common.astype(np.float32), made.shift + raised, reads, texts)
     return FittedHead(head, fitted.regularisation, length)
 
 
@@ -132,14 +138,20 @@ def whole_rows(head: ToolHead, tools: Sequence[str]) -> Rows:
 
 
 def later_rows(head: ToolHead, vectors: Mapping[str, NodeVectors], length: float) -> Rows:
-    """Rows and biases of tools that the head does not know, from their descriptions."""
+    """Rows and biases of tools that the head does not know, from their descriptions.
+
+    A row is as strong as the examples allow that the head was fitted to: it takes few of the calls to other tools, and of the
+    places of ordinary text. Without enough of them, it shares what training gave to all rows alike.
+    """
     import numpy as np
 
-    if head.reads:
-        own = _averages(list(vectors.values()), length)
-    else:
-        found = {NodeId(n): replace(v, description=_unit(v.description)) for n, v in vectors.items()}
-        own = head.head.rows_for(list(found), found)
+    found = {NodeId(n): replace(v, description=_unit(v.description)) for n, v in vectors.items()}
+    if head.head.rivals is not None:
+        rows = head.head.rows_for(list(found), found)
+        return (
+            rows if head.texts is None else replace(rows, bias=np.minimum(rows.bias, head.texts.height(rows.weights)))
+        )
+    own = _averages(list(vectors.values()), length) if head.reads else head.head.rows_for(list(found), found)
     return Rows(own.weights + head.common, own.bias + np.float32(head.shift))
 
 

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 
 from experts.engines.config import LocalWorker
 from experts.engines.factory import create_engine
 from router.errors import DataError, TokenHeadError
+from router.functional.head_rivals import Rivals
 from router.tools.builtins.catalogue import load_builtin
 from router.tools.tokens.build import tool_vocabulary
 from router.tools.tokens.examples import MarkedCall, read_examples
 from router.tools.tokens.file import ToolHead, load_tool_tokens
+from router.tools.tokens.rows import later_rows
+from router.tools.tokens.states import describe
 from router.tools.tokens.train import split_examples, without_numbers
 from tests.router.tools.tokens.conftest import NAMES, Trained, examples
 
@@ -58,6 +63,37 @@ async def test_a_tool_joins_by_its_description(trained: Trained) -> None:
         await engine.close()
     assert found.texts == {"add": "<tool_add>", "power": "<tool_power>"}
     assert len(found.unoffered) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_tool_that_joins_takes_little_of_what_the_others_learnt_from(trained: Trained) -> None:
+    tokens = load_tool_tokens(trained.folder)
+    head = ToolHead.load(trained.folder, tokens)
+    calls, texts = head.head.rivals, head.texts
+    assert calls is not None and texts is not None
+    engine = await create_engine(LocalWorker(model=str(trained.folder / "model")))
+    try:
+        new = await describe(engine, [tool for tool in load_builtin("arithmetic") if tool.name in ("power", "gcd")])
+    finally:
+        await engine.close()
+    rows = later_rows(head, new, tokens.length)
+    for known in (calls, texts):
+        taken = (rows.logits(known.queries) > known.won[:, None]).mean(0)
+        assert (taken < known.taken + 1 / len(known.won)).all(), "the share, rounded up to whole places"
+    least = np.minimum(calls.height(rows.weights), texts.height(rows.weights))
+    assert rows.bias == pytest.approx(least), "as strong as they allow"
+
+
+@pytest.mark.parametrize("width", [3, 64])
+def test_texts_of_another_width_are_refused(trained: Trained, tmp_path: Path, width: int) -> None:
+    tokens = load_tool_tokens(trained.folder)
+    head = ToolHead.load(trained.folder, tokens)
+    replace(head, texts=Rivals(np.zeros((4, width), np.float32), np.zeros(4, np.float32))).save(tmp_path)
+    if width == 64:
+        assert ToolHead.load(tmp_path, tokens).texts is not None
+        return
+    with pytest.raises(TokenHeadError, match=r"texts as \[4, 64\], found \[4, 3\]"):
+        ToolHead.load(tmp_path, tokens)
 
 
 @pytest.mark.asyncio
