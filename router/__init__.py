@@ -14,12 +14,23 @@ from router.lazy import lazy_exports
 if TYPE_CHECKING:
     from experts.engines.requests import Message
     from router.errors import TokengraphError
+    from router.runtime.options import RunOptions
     from router.runtime.result import RunResult, Usage
     from router.runtime.router import Router
     from router.spec import GraphSpec, load_spec
     from router.tools.ask import PendingCall
 
-__all__ = ["GraphSpec", "Message", "PendingCall", "Router", "RunResult", "TokengraphError", "Usage", "load_spec"]
+__all__ = [
+    "GraphSpec",
+    "Message",
+    "PendingCall",
+    "Router",
+    "RunOptions",
+    "RunResult",
+    "TokengraphError",
+    "Usage",
+    "load_spec",
+]
 
 __getattr__ = lazy_exports(
     __name__,
@@ -28,6 +39,7 @@ __getattr__ = lazy_exports(
         "Message": "experts.engines.requests",
         "PendingCall": "router.tools.ask",
         "Router": "router.runtime.router",
+        "RunOptions": "router.runtime.options",
         "RunResult": "router.runtime.result",
         "TokengraphError": "router.errors",
         "Usage": "router.runtime.result",

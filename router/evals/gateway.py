@@ -202,7 +202,10 @@ def main() -> None:
         tables = [*(table(case, loads[case.name]) for case in CASES), memory_table(found["tokengraph"])]
     for each in tables:
         log.info("%s", each.markdown())
-    write_report(arguments.out, "Gateway", f"python -m router.evals.gateway --turns {arguments.turns}", tables, seed=0)
+    command = (
+        f"python -m router.evals.gateway --turns {arguments.turns}{' --litellm COMMAND' if arguments.litellm else ''}"
+    )
+    write_report(arguments.out, "Gateway", command, tables, seed=0)
 
 
 if __name__ == "__main__":

@@ -1,90 +1,78 @@
 """What tools are worth that come by their name and description alone, as a user adds them: a table for the scores of the
 pocket model that uses tools.
 
-Tool tokens are trained without the tools that the frozen model never met (`experts.pocket.tools.corpus.LEFT_OUT`). Then a
-node offers these as well, and everything is asked, before and after.
+The bundled model never met `router.evals.added_tools`. Its arithmetic node is asked as it is, and once more when it offers
+these as well. Their questions are by a writer who saw names and descriptions only.
 """
 
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from experts.engines.config import LocalWorker
-from experts.pocket.tools.corpus import LEFT_OUT, ToolExample
-from experts.pocket.tools.questions import marked_row, questions
+from experts.pocket.tools.corpus import ToolExample
 from router.evals.pocket import percent
 from router.evals.report import Table
 from router.runtime.result import RunResult
 from router.runtime.router import Router
-from router.spec import load_spec
+from router.spec import GraphSpec, load_spec
 from router.spec.models import ExpertNode
-from router.tools.builtins.catalogue import load_builtin
-from router.tools.tokens.examples import read_examples
-from router.tools.tokens.train import ToolTraining, train_tool_tokens
+from router.spec.tools import FunctionTools
 from router.trace import Answered
 from router.types import NodeId
 
-ROOT = Path(__file__).parents[2]
-ROWS = ROOT / "experts" / "pocket" / "tools" / "rows.yaml"
-_NODE = NodeId("exact")
-_OTHERS = "the others"
-_EXAMPLES = 60  # a tool, as the bundled rows have
+ADDED = ("hypotenuse", "cube_root", "percent_change", "circle_area", "body_mass_index")
+FOLDER = Path(__file__).parent / "data"
+_NODE = NodeId("arithmetic")
+_OTHERS = "the node's own tools"
 
 
-async def later_tools_table(base: str, tested: Sequence[ToolExample], seed: int) -> Table:
+async def later_tools_table(spec: Path, own: Sequence[ToolExample]) -> Table:
     """How often the right tool is called first, before and after tools are added.
 
     Args:
-        base: the frozen model.
-        tested: questions for tools of both kinds.
+        spec: graph_specs/pocket_tools.yaml.
+        own: questions for the node's own tools.
     """
-    worker = LocalWorker(engine="local", model=base, max_batch=64)
-    every = {tool.name: tool for name in ("arithmetic", "calculator", "units", "dates") for tool in load_builtin(name)}
-    asked = dict.fromkeys(example.problem.tool for example in tested)
-    known = [name for name in asked if name not in LEFT_OUT]
-    with tempfile.TemporaryDirectory() as folder:
-        data, out = Path(folder) / "questions.jsonl", Path(folder) / "tokens"
-        learnt = [example for example in questions("train", _EXAMPLES) if example.problem.tool in known]
-        data.write_text("".join(json.dumps(marked_row(example)) + "\n" for example in learnt), encoding="utf-8")
-        examples = read_examples(data, known)
-        await train_tool_tokens(
-            worker, [every[name] for name in known], examples, out, training=ToolTraining(seed=seed)
-        )
-        before = await _first_calls(out, known, tested)
-        after = await _first_calls(out, list(asked), tested)
-    rows: list[tuple[str | float, ...]] = []
-    for kind in (*sorted(LEFT_OUT), _OTHERS):
-        own = [number for number, example in enumerate(tested) if _kind(example) == kind]
-        right = [[found[number] == tested[number].problem.tool for number in own] for found in (before, after)]
-        rows.append((kind, *map(percent, right)))
+    lines = [json.loads(line) for line in (FOLDER / "later_tools.jsonl").read_text(encoding="utf-8").splitlines()]
+    asked = [(line["query"], line["tool"]) for line in lines] + [(e.question, e.problem.tool) for e in own]
+    found = [await _first_calls(spec, added, [query for query, _ in asked]) for added in ((), ADDED)]
+    kinds = [tool if tool in ADDED else _OTHERS for _, tool in asked]
+
+    def row(name: str, members: Sequence[str]) -> tuple[str | float, ...]:
+        shares = [
+            percent(
+                [call == tool for call, (_, tool), kind in zip(calls, asked, kinds, strict=True) if kind in members]
+            )
+            for calls in found
+        ]
+        return (name, *shares)
+
     return Table(
         "Tools added by name and description alone: the right tool is called first, percent",
         ("questions for", "before they are added", "after"),
-        tuple(rows),
-        f"The frozen model never met {' and '.join(sorted(LEFT_OUT))}. Tool tokens of the others were trained with {_EXAMPLES} "
-        "examples each; then the node offers these as well.",
+        (*(row(name, (name,)) for name in ADDED), row("the five together", ADDED), row(_OTHERS, (_OTHERS,))),
+        "Zero examples of each, 40 questions.",
     )
 
 
-def _kind(example: ToolExample) -> str:
-    return example.problem.tool if example.problem.tool in LEFT_OUT else _OTHERS
+def _alone(spec: Path, added: Sequence[str]) -> GraphSpec:
+    """The graph of the arithmetic node alone, with added tools."""
+    graph = load_spec(spec)
+    node = graph.nodes[_NODE]
+    assert isinstance(node, ExpertNode), "the graph's arithmetic node is an expert"
+    functions = tuple(FunctionTools(function=f"router.evals.added_tools:{name}") for name in added)
+    node = node.model_copy(update={"tools": (*node.tools, *added)})
+    return graph.model_copy(
+        update={"entry": _NODE, "nodes": {_NODE: node}, "edges": (), "tools": (*graph.tools, *functions)}
+    )
 
 
-async def _first_calls(tokens: Path, tools: Sequence[str], tested: Sequence[ToolExample]) -> list[str | None]:
+async def _first_calls(spec: Path, added: Sequence[str], queries: Sequence[str]) -> list[str | None]:
     """The tool that each question calls first."""
-    graph = load_spec(ROWS)
-    node, worker = graph.nodes[_NODE], graph.workers[next(iter(graph.workers))]
-    assert isinstance(node, ExpertNode) and isinstance(worker, LocalWorker), "rows.yaml has one local expert"
-    node = node.model_copy(update={"tools": tuple(tools), "tool_tokens": tokens})
-    worker = worker.model_copy(update={"model": str(tokens / "model")})
-    graph = graph.model_copy(
-        update={"nodes": {_NODE: node}, "workers": dict.fromkeys(graph.workers, worker)},
-    )
-    async with Router(graph) as router:
-        results = await router.abatch([example.question for example in tested], concurrency=4)
+    async with Router(_alone(spec, added)) as router:
+        results = await router.abatch(queries, concurrency=4)
     return [_first_call(result) if isinstance(result, RunResult) else None for result in results]
 
 

@@ -20,6 +20,7 @@ from experts.engines.factory import create_engine
 from experts.engines.requests import NEVER, GenerateRequest, Message
 from experts.pocket.tools.corpus import ToolExample
 from experts.pocket.tools.questions import NODES, questions
+from router.evals.everyday_tools import everyday_table
 from router.evals.later_tools import later_tools_table
 from router.evals.pocket import percent
 from router.evals.report import Table, write_report
@@ -155,10 +156,13 @@ async def measure(spec: Path, model: str, each: int, seed: int) -> list[Table]:
     """All tables."""
     engine = await create_engine(LocalWorker(engine="local", model=model, max_batch=64))
     try:
-        tables = [await answers_table(spec, engine, each, seed), await rows_table(engine, each, seed)]
+        answers, rows = await answers_table(spec, engine, each, seed), await rows_table(engine, each, seed)
     finally:
         await engine.close()
-    return [*tables, await later_tools_table(model, questions("test", each, seed=seed), seed)]
+    async with Router.from_file(spec) as router:
+        everyday = await everyday_table(router)
+    own = questions("test", each, domains=("arithmetic",), seed=seed)
+    return [answers, everyday, rows, await later_tools_table(spec, own)]
 
 
 def main() -> None:

@@ -147,7 +147,7 @@ def main() -> None:
     for table in tables:
         log.info("%s", table.markdown())
     command = f"python -m router.evals.tools {arguments.data.name} --seeds {arguments.seeds}"
-    write_report(arguments.out, "Choosing a tool by its token", command, tables, seed=arguments.seeds)
+    write_report(arguments.out, "Choosing a tool by its token", command, tables, seed=0)
 
 
 if __name__ == "__main__":

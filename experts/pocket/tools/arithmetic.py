@@ -17,6 +17,7 @@ from experts.pocket.tools.problem import Call, ToolProblem, arguments, text, too
 LONGEST = 12  # digits
 _FULL, _DECIMALS, _SIGNIFICANT = 50, 12, 15  # how the tools round: see `decimal_text` and `rounded_text`
 _PRECISE = Context(prec=60)
+_ROUND = 0.2  # of the numbers
 
 
 def decimal_text(number: Fraction) -> str:
@@ -46,17 +47,21 @@ def rounded_text(number: Fraction | Decimal) -> str:
 
 
 def whole(rng: Random, longest: int = LONGEST) -> int:
-    """A positive whole number; every count of digits is as likely as any other."""
+    """A positive whole number; every count of digits is as likely as any other. At times a round one, as people name."""
     digits = rng.randint(1, longest)
-    return rng.randint(10 ** (digits - 1), 10**digits - 1)
+    number = rng.randint(10 ** (digits - 1), 10**digits - 1)
+    if digits > 1 and rng.random() < _ROUND:
+        zeros = 10 ** rng.randint(1, digits - 1)
+        number -= number % zeros
+    return number
 
 
 def _number(rng: Random) -> str:
-    """Mostly whole, at times with one to three decimals."""
+    """Mostly whole, at times with one to three decimals, or below one."""
     number = str(whole(rng))
     if len(number) < LONGEST - 3 and rng.random() < 0.15:
         return f"{number}.{rng.randint(1, 999):03}"[: len(number) + rng.randint(2, 4)]
-    return number
+    return f"0.{rng.randint(1, 999):03}".rstrip("0") if rng.random() < 0.05 else number
 
 
 def _typed(number: str, rng: Random) -> str:
@@ -92,11 +97,14 @@ def sample_divide(rng: Random) -> ToolProblem:
 
 
 def sample_power(rng: Random) -> ToolProblem:
-    """A power of at most 50 digits or so."""
-    a, b = whole(rng, rng.choice((1, 2, 3, 5))), rng.randint(2, 30)
-    while a**b >= 10**_FULL:
+    """A power of at most 50 digits or so; at times of a number with decimals."""
+    base, b = str(whole(rng, rng.choice((1, 2, 3, 5)))), rng.randint(2, 30)
+    if rng.random() < 0.1:
+        base = f"{rng.randint(0, 99)}.{rng.randint(1, 99)}"
+    while len(base) * b > _FULL and b > 2:
         b -= 1
-    return tool_problem({"a": _typed(str(a), rng), "b": str(b)}, Call("power", arguments(a, b), str(a**b)))
+    result = decimal_text(Fraction(base) ** b)
+    return tool_problem({"a": _typed(base, rng), "b": str(b)}, Call("power", arguments(base, b), result))
 
 
 def _unary(tool: str, work: Callable[[Decimal], Decimal]) -> Callable[[Random], ToolProblem]:
@@ -140,20 +148,43 @@ def sample_percent(rng: Random) -> ToolProblem:
 
 def sample_expression(rng: Random) -> ToolProblem:
     """Three or four numbers with signs and brackets between them, copied as typed."""
-    value, written = _sum_in_brackets(rng)
-    for _ in range(rng.randint(1, 2)):
-        other, sign = whole(rng, rng.choice((2, 4, 8))), rng.choice("+-*")
-        value = {"+": value + other, "-": value - other, "*": value * other}[sign]
-        space = rng.choice(("", " "))
-        written = f"({written}){space}{sign}{space}{other}" if sign == "*" and written[-1] != ")" else (
-            f"{written}{space}{sign}{space}{other}"
-        )  # fmt: skip
-    return tool_problem({"e": written}, Call("calculator", arguments(text(written)), str(value)))
+    while True:
+        space = rng.choice((" ", " ", ""))
+        try:
+            value, written, _ = _expression(rng, rng.choice((3, 3, 4)), space, space if rng.random() < 0.7 else "")
+        except ZeroDivisionError:
+            continue
+        return tool_problem({"e": written}, Call("calculator", arguments(text(written)), decimal_text(value)))
 
 
-def _sum_in_brackets(rng: Random) -> tuple[int, str]:
-    a, b, sign = whole(rng, rng.choice((2, 4, 8))), whole(rng, rng.choice((2, 4, 8))), rng.choice("+-*")
-    return {"+": a + b, "-": a - b, "*": a * b}[sign], f"({a}{sign}{b})"
+_OPERATIONS: dict[str, tuple[int, Callable[[Fraction, Fraction], Fraction]]] = {
+    "+": (1, Fraction.__add__), "-": (1, Fraction.__sub__), "*": (2, Fraction.__mul__), "/": (2, Fraction.__truediv__),
+}  # fmt: skip
+
+
+def _expression(rng: Random, numbers: int, space: str, inner: str) -> tuple[Fraction, str, int]:
+    """The value, the text, and how tight its last operation binds.
+
+    Args:
+        space: around the signs.
+        inner: around the signs within.
+    """
+    if numbers == 1:
+        number = str(whole(rng, rng.choice((1, 2, 3, 4, 8))))
+        number += f".{rng.randint(1, 99)}" if rng.random() < 0.05 else ""
+        return Fraction(number), number, 3
+    first = rng.randint(1, numbers - 1)
+    left, right = (_expression(rng, part, inner, inner) for part in (first, numbers - first))
+    sign = rng.choice("+-*+-*/")
+    binds, work = _OPERATIONS[sign]
+    a, b = _bracketed(left, binds, rng), _bracketed(right, binds + 1, rng)
+    return work(left[0], right[0]), f"{a}{space}{sign}{space}{b}", binds
+
+
+def _bracketed(part: tuple[Fraction, str, int], least: int, rng: Random) -> str:
+    """A part of an expression with brackets, if it binds less than that; now and then also if they change nothing."""
+    _, written, binds = part
+    return f"({written})" if binds < least or (binds < 3 and rng.random() < 0.4) else written
 
 
 def sample_two_sums(rng: Random) -> ToolProblem:
@@ -186,5 +217,16 @@ DOMAIN = Domain(
         Task("expression", sample_expression),
         Task("two_sums", sample_two_sums),
     ),
-    weights={"log": 0.6, "ln": 0.6, "choose": 0.6, "permutate": 0.6, "gcd": 0.6, "lcm": 0.6},
+    weights={
+        "log": 0.6,
+        "ln": 0.6,
+        "choose": 0.7,
+        "permutate": 0.7,
+        "gcd": 0.6,
+        "lcm": 0.6,
+        "subtract": 1.3,
+        "multiply": 1.2,
+        "divide": 1.3,
+        "expression": 1.4,
+    },
 )

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
 
 from experts.engines.config import LocalWorker
 from experts.engines.factory import create_engine
-from router.evals import pocket_tools
+from router.evals import everyday_tools, later_tools, pocket_tools
 
 
-def test_command_writes_both_tables(tmp_path, monkeypatch) -> None:
+def test_command_writes_all_tables(tmp_path, monkeypatch) -> None:
     out = tmp_path / "page.md"
     monkeypatch.setattr(pocket_tools, "COUNTS", (2,))
+    monkeypatch.setattr(everyday_tools, "FOLDER", _thinned(everyday_tools.FOLDER, tmp_path))
+    monkeypatch.setattr(later_tools, "FOLDER", _thinned(later_tools.FOLDER, tmp_path))
     monkeypatch.setattr(sys, "argv", ["pocket_tools", "--each", "1", "--out", str(out)])
     pocket_tools.main()
     lines = out.read_text(encoding="utf-8").splitlines()
@@ -19,6 +25,29 @@ def test_command_writes_both_tables(tmp_path, monkeypatch) -> None:
     expert, _, _, without = (float(cell) for cell in everything.strip("| ").split(" | ")[1:])
     assert expert > 40 > without
     assert any(line.startswith("| prior + regularisation |") for line in lines)
+    assert sum(line.startswith("| hypotenuse |") for line in lines) == 1
+    assert sum(line.startswith("| convert_unit |") for line in lines) == 2  # held-out problems, everyday questions
+
+
+def _thinned(folder: Path, tmp_path: Path) -> Path:
+    """The files of questions, every ninth line of each."""
+    thin = tmp_path / "thin"
+    thin.mkdir(exist_ok=True)
+    for file in folder.glob("*tools*.jsonl"):
+        (thin / file.name).write_text("".join(file.read_text("utf-8").splitlines(keepends=True)[::9]), encoding="utf-8")
+    return thin
+
+
+@pytest.mark.parametrize("name", everyday_tools.SETS)
+async def test_everyday_questions_are_answered_by_the_calls_beside_them(name: str) -> None:
+    asked = await everyday_tools.everyday_questions(name)
+    assert set(Counter(question.tool for question in asked).values()) == {10}
+    assert all(question.answer for question in asked)
+
+
+async def test_everyday_sets_share_no_question() -> None:
+    dev, test = [await everyday_tools.everyday_questions(name) for name in everyday_tools.SETS]
+    assert not {q.query.casefold() for q in dev} & {q.query.casefold() for q in test}
 
 
 async def test_with_few_examples_rows_that_start_from_descriptions_lead(monkeypatch) -> None:
