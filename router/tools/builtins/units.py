@@ -15,7 +15,8 @@ from router.tools.function import tool
 if TYPE_CHECKING:
     from pint import Unit, UnitRegistry
 
-_NAME = r"\s*[°µ]?[^\W\d]\w*\s*(?:(?:\^|\*\*)\s*-?\d\s*)?"
+# Possessive throughout: a name that could end anywhere would be tried in every way before it is refused.
+_NAME = r"\s*+[°µ]?[^\W\d]\w*+\s*+(?:(?:\^|\*\*)\s*+-?\d\s*+)?+"
 _UNIT = re.compile(rf"{_NAME}(?:[*/]?{_NAME})*")
 _MAX_CHARACTERS = 60
 _NUMBER = re.compile(r"[-+]?(\d{1,50}(\.\d{1,50})?|\.\d{1,50}|\d{1,50}/\d{1,50})(e[-+]?\d{1,2})?", re.IGNORECASE)

@@ -127,3 +127,11 @@ def test_a_time_that_is_converted_is_the_same_moment(moment: Any, zone: str) -> 
         return
     if " or " not in found:
         assert datetime.fromisoformat(found) == moment.replace(microsecond=0, tzinfo=ZoneInfo(zone))
+
+
+@pytest.mark.parametrize("unit", ["a" * 59 + "!", "a b " * 14 + "!", "a2" * 29 + "!"])
+def test_names_that_run_on_are_refused_at_once(unit: str) -> None:
+    started = time.perf_counter()
+    with pytest.raises(ToolFailed):
+        units.convert_unit(1, unit, "m")
+    assert time.perf_counter() - started < 15  # tried in every way they would take years
