@@ -202,9 +202,9 @@ def main() -> None:
         tables = [*(table(case, loads[case.name]) for case in CASES), memory_table(found["tokengraph"])]
     for each in tables:
         log.info("%s", each.markdown())
-    command = (
-        f"python -m router.evals.gateway --turns {arguments.turns}{' --litellm COMMAND' if arguments.litellm else ''}"
-    )
+    command = f"python -m router.evals.gateway --turns {arguments.turns}"
+    if arguments.litellm:
+        command += " --litellm COMMAND"
     write_report(arguments.out, "Gateway", command, tables, seed=0)
 
 

@@ -8,24 +8,21 @@ these as well. Their questions are by a writer who saw names and descriptions on
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from experts.pocket.tools.corpus import ToolExample
 from router.evals.pocket import percent
 from router.evals.report import Table
-from router.runtime.result import RunResult
+from router.evals.tool_calls import first_call
 from router.runtime.router import Router
 from router.spec import GraphSpec, load_spec
 from router.spec.models import ExpertNode
 from router.spec.tools import FunctionTools
-from router.trace import Answered
 from router.types import NodeId
 
-ADDED = ("hypotenuse", "cube_root", "percent_change", "circle_area", "body_mass_index")
 FOLDER = Path(__file__).parent / "data"
 _NODE = NodeId("arithmetic")
-_OTHERS = "the node's own tools"
 
 
 async def later_tools_table(spec: Path, own: Sequence[ToolExample]) -> Table:
@@ -37,14 +34,12 @@ async def later_tools_table(spec: Path, own: Sequence[ToolExample]) -> Table:
     """
     lines = [json.loads(line) for line in (FOLDER / "later_tools.jsonl").read_text(encoding="utf-8").splitlines()]
     asked = [(line["query"], line["tool"]) for line in lines] + [(e.question, e.problem.tool) for e in own]
-    found = [await _first_calls(spec, added, [query for query, _ in asked]) for added in ((), ADDED)]
-    kinds = [tool if tool in ADDED else _OTHERS for _, tool in asked]
+    added = tuple(dict.fromkeys(line["tool"] for line in lines))
+    found = [await _first_calls(_alone(spec, tools), [query for query, _ in asked]) for tools in ((), added)]
 
-    def row(name: str, members: Sequence[str]) -> tuple[str | float, ...]:
+    def row(name: str, tools: Collection[str]) -> tuple[str | float, ...]:
         shares = [
-            percent(
-                [call == tool for call, (_, tool), kind in zip(calls, asked, kinds, strict=True) if kind in members]
-            )
+            percent([call == tool for call, (_, tool) in zip(calls, asked, strict=True) if tool in tools])
             for calls in found
         ]
         return (name, *shares)
@@ -52,8 +47,12 @@ async def later_tools_table(spec: Path, own: Sequence[ToolExample]) -> Table:
     return Table(
         "Tools added by name and description alone: the right tool is called first, percent",
         ("questions for", "before they are added", "after"),
-        (*(row(name, (name,)) for name in ADDED), row("the five together", ADDED), row(_OTHERS, (_OTHERS,))),
-        "Zero examples of each, 40 questions.",
+        (
+            *(row(name, (name,)) for name in added),
+            row("all that were added", added),
+            row("the node's own tools", {example.problem.tool for example in own}),
+        ),
+        f"{len(lines)} questions for tools of which the model has no example, {len(own)} for those that it was trained with.",
     )
 
 
@@ -69,13 +68,6 @@ def _alone(spec: Path, added: Sequence[str]) -> GraphSpec:
     )
 
 
-async def _first_calls(spec: Path, added: Sequence[str], queries: Sequence[str]) -> list[str | None]:
-    """The tool that each question calls first."""
-    async with Router(_alone(spec, added)) as router:
-        results = await router.abatch(queries, concurrency=4)
-    return [_first_call(result) if isinstance(result, RunResult) else None for result in results]
-
-
-def _first_call(result: RunResult) -> str | None:
-    calls = (call.tool for event in result.events if isinstance(event, Answered) for call in event.calls)
-    return next(calls, None)
+async def _first_calls(graph: GraphSpec, queries: Sequence[str]) -> list[str | None]:
+    async with Router(graph) as router:
+        return [first_call(result) for result in await router.abatch(queries, concurrency=4)]

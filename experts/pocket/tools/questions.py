@@ -60,7 +60,7 @@ def main() -> None:
             tools = len(questions(arguments.split, 1, domains=(domain,)))
             each = -(-arguments.each // tools) if arguments.nodes else arguments.each
             for example in questions(arguments.split, each, domains=(domain,), seed=arguments.seed):
-                row = _route(example, domain) if arguments.nodes else marked_row(example)
+                row = _route(example, domain) if arguments.nodes else _calls(example)
                 file.write(json.dumps(row) + "\n")
 
 
@@ -68,8 +68,7 @@ def _route(example: ToolExample, domain: str) -> dict[str, str]:
     return {"query": example.question, "node": NODES[domain]}
 
 
-def marked_row(example: ToolExample) -> dict[str, str]:
-    """A line for `tokengraph train tool-tokens`."""
+def _calls(example: ToolExample) -> dict[str, str]:
     return {
         "query": example.question, "response": example.problem.marked, "answer": example.problem.answer,
         "tool": example.problem.tool, "task": example.task,

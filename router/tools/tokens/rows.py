@@ -148,9 +148,9 @@ def later_rows(head: ToolHead, vectors: Mapping[str, NodeVectors], length: float
     found = {NodeId(n): replace(v, description=_unit(v.description)) for n, v in vectors.items()}
     if head.head.rivals is not None:
         rows = head.head.rows_for(list(found), found)
-        return (
-            rows if head.texts is None else replace(rows, bias=np.minimum(rows.bias, head.texts.height(rows.weights)))
-        )
+        if head.texts is not None:
+            rows = replace(rows, bias=np.minimum(rows.bias, head.texts.height(rows.weights)))
+        return rows
     own = _averages(list(vectors.values()), length) if head.reads else head.head.rows_for(list(found), found)
     return Rows(own.weights + head.common, own.bias + np.float32(head.shift))
 

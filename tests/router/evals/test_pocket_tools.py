@@ -16,18 +16,26 @@ from router.evals import everyday_tools, later_tools, pocket_tools
 def test_command_writes_all_tables(tmp_path, monkeypatch) -> None:
     out = tmp_path / "page.md"
     monkeypatch.setattr(pocket_tools, "COUNTS", (2,))
-    monkeypatch.setattr(everyday_tools, "FOLDER", _thinned(everyday_tools.FOLDER, tmp_path))
-    monkeypatch.setattr(later_tools, "FOLDER", _thinned(later_tools.FOLDER, tmp_path))
+    for module in (everyday_tools, later_tools):
+        monkeypatch.setattr(module, "FOLDER", _thinned(module.FOLDER, tmp_path))
     monkeypatch.setattr(sys, "argv", ["pocket_tools", "--each", "1", "--out", str(out)])
     pocket_tools.main()
     lines = out.read_text(encoding="utf-8").splitlines()
     everything, everyday = (line for line in lines if line.startswith("| all |"))
-    assert len(everyday.strip("| ").split(" | ")) == 5
-    expert, _, _, without = (float(cell) for cell in everything.strip("| ").split(" | ")[1:])
+    expert, _, _, without = _cells(everything)
     assert expert > 40 > without
+    assert min(_cells(everyday)) > 60
     assert any(line.startswith("| prior + regularisation |") for line in lines)
-    assert sum(line.startswith("| hypotenuse |") for line in lines) == 1
-    assert sum(line.startswith("| convert_unit |") for line in lines) == 2  # held-out problems, everyday questions
+    (before, after), (own, kept) = (
+        _cells(next(line for line in lines if line.startswith(f"| {name} |")))
+        for name in ("all that were added", "the node's own tools")
+    )
+    assert before == 0 < after
+    assert 50 < kept <= own
+
+
+def _cells(line: str) -> list[float]:
+    return [float(cell) for cell in line.strip("| ").split(" | ")[1:]]
 
 
 def _thinned(folder: Path, tmp_path: Path) -> Path:
@@ -43,7 +51,16 @@ def _thinned(folder: Path, tmp_path: Path) -> Path:
 async def test_everyday_questions_are_answered_by_the_calls_beside_them(name: str) -> None:
     asked = await everyday_tools.everyday_questions(name)
     assert set(Counter(question.tool for question in asked).values()) == {10}
-    assert all(question.answer for question in asked)
+    assert all(question.is_answered_by(question.result) for question in asked)
+
+
+def test_an_everyday_answer_is_the_result_and_nothing_else() -> None:
+    sum_, days = (everyday_tools.Asked("?", tool, "5") for tool in ("add", "days_between"))
+    assert sum_.is_answered_by("5")
+    assert days.is_answered_by("5 days")
+    for answer in ("5 and 12", "5 apples", "15", "", "5.0"):
+        assert not sum_.is_answered_by(answer)
+    assert not days.is_answered_by("5 and 12")
 
 
 async def test_everyday_sets_share_no_question() -> None:
@@ -52,7 +69,7 @@ async def test_everyday_sets_share_no_question() -> None:
 
 
 async def test_with_few_examples_rows_that_start_from_descriptions_lead(monkeypatch) -> None:
-    monkeypatch.setattr(pocket_tools, "COUNTS", (1,))  # with more any start does, so well are tools told apart
+    monkeypatch.setattr(pocket_tools, "COUNTS", (2,))
     engine = await create_engine(LocalWorker(model="pocket:tool_base", max_batch=64))
     table = await pocket_tools.rows_table(engine, 40, 0)  # as many questions as the command has unless told otherwise
     await engine.close()
