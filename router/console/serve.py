@@ -11,4 +11,4 @@ from router.gateway.server import serve as run
 def serve(options: ServeOptions) -> None:
     """Serves a graph until it is stopped."""
     log_to_stderr()
-    run(options, lambda url: note(f"{url} answers as {options.spec.stem}"))
+    run(options, lambda url, model: note(f"{url} answers as {model}"))

@@ -35,7 +35,12 @@ class ChatStream:
             self._tell(place, item)
 
     def finish(self, results: Sequence[RunResult], *, usage: bool) -> None:
-        """What is left of each choice, and how it ended."""
+        """What is left of each choice, and how it ended. The last chunk has the detail of the runs.
+
+        Args:
+            usage: add a chunk without choices that has the usage. Only who asks for it expects one.
+        """
+        detail = detail_of(self._call.exchange.request_id, results)
         for place, result in enumerate(results):
             if result.pending is None:
                 self._choice(place).finish(result.answer)
@@ -49,12 +54,13 @@ class ChatStream:
             if place in self._readers:
                 self._pieces(place, self._readers[place].finish())
                 reason = "tool_calls" if self._readers[place].calls else reason
-            self._chunk(place, {}, reason, chat_logprobs(result) if self._logprobs else None)
-        last = self._head()
-        last["tokengraph"] = detail_of(self._call.exchange.request_id, results)
+            last = self._one(place, {}, reason, chat_logprobs(result) if self._logprobs else None)
+            if place == len(results) - 1 and not usage:
+                last["tokengraph"] = detail
+            self._put(last)
         if usage:
-            last["usage"] = usage_of(event for result in results for event in result.events)
-        self._put(last)
+            every = (event for result in results for event in result.events)
+            self._put(self._head() | {"usage": usage_of(every), "tokengraph": detail})
 
     def _choice(self, place: int) -> LiveAnswer:
         if place not in self._choices:
@@ -86,12 +92,15 @@ class ChatStream:
         for piece in pieces:
             self._chunk(place, {"content": piece} if isinstance(piece, str) else {"tool_calls": [piece]})
 
-    def _chunk(
+    def _chunk(self, place: int, delta: ChunkDelta) -> None:
+        self._put(self._one(place, delta))
+
+    def _one(
         self, place: int, delta: ChunkDelta, reason: FinishReason | None = None, logprobs: ChatLogprobs | None = None
-    ) -> None:
+    ) -> ChatChunk:
         chunk = self._head()
         chunk["choices"] = [{"index": place, "delta": delta, "logprobs": logprobs, "finish_reason": reason}]
-        self._put(chunk)
+        return chunk
 
     def _head(self) -> ChatChunk:
         call = self._call

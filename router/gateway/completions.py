@@ -44,19 +44,26 @@ async def completions(call: Call) -> None:
 async def _stream(call: Call, request: CompletionRequest, asks: list[Ask], put: Callable[[object], None]) -> None:
     def chunk(
         place: int, text: str, reason: FinishReason | None = None, logprobs: CompletionLogprobs | None = None
-    ) -> None:
+    ) -> Completion:
         body = _head(call)
         body["choices"] = [{"index": place, "text": text, "logprobs": logprobs, "finish_reason": reason}]
-        put(body)
+        return body
 
-    choices = [LiveAnswer(partial(chunk, place)) for place in range(len(asks))]
+    def write(place: int, text: str) -> None:
+        put(chunk(place, text))
+
+    choices = [LiveAnswer(partial(write, place)) for place in range(len(asks))]
     results = await run_all(call.deployment.router, asks, [choice.push for choice in choices])
     call.finish(results)
+    usage = request.stream_options is not None and request.stream_options.include_usage
     for place, (choice, result) in enumerate(zip(choices, results, strict=True)):
         choice.finish(result.answer)
-        chunk(place, "", finish_reason(result), None if request.logprobs is None else completion_logprobs(result))
-    usage = request.stream_options is not None and request.stream_options.include_usage
-    put(_tail(call, _head(call), results, usage=usage))
+        last = chunk(
+            place, "", finish_reason(result), None if request.logprobs is None else completion_logprobs(result)
+        )
+        put(last if usage or place < len(results) - 1 else _tail(call, last, results, usage=False))
+    if usage:  # a chunk without choices: only who asks for it expects one
+        put(_tail(call, _head(call), results, usage=True))
 
 
 def _asks(call: Call, request: CompletionRequest) -> list[Ask]:

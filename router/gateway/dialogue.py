@@ -94,8 +94,10 @@ def _wrapped(seed: int) -> int:
 async def _responsible(call: Call, messages: Sequence[Message], course: Course) -> NodeId:
     """The expert that a dialogue with tools belongs to: the one that called them, else whom the router chooses."""
     spec = call.deployment.spec
-    if messages[-1].role == "tool" and course.node is not None:
-        return course.node
+    before = course.node
+    # A reload may have taken the node away.
+    if messages[-1].role == "tool" and before is not None and isinstance(spec.nodes.get(before), AnsweringNode):
+        return before
     if not isinstance(spec.nodes[spec.entry], RouterNode):
         raise RequestError(
             f"expected tools with a node or with a graph that begins with a router, found the entry {spec.entry}. Ask a "

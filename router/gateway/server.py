@@ -95,11 +95,11 @@ def make_app(options: ServeOptions) -> tuple[Starlette, Gateway]:
     return create_app(gateway, lifespan), gateway
 
 
-def serve(options: ServeOptions, started: Callable[[str], None] = lambda _: None) -> None:
+def serve(options: ServeOptions, started: Callable[[str, str], None] = lambda *_: None) -> None:
     """Serves until SIGINT or SIGTERM; requests under way are answered first.
 
     Args:
-        started: told the base URL once the port is open.
+        started: told the base URL and the graph's model name once the port is open.
 
     Raises:
         SpecError, DataError, GraphError: as ``make_app``; also if the port cannot be had.
@@ -112,7 +112,7 @@ def serve(options: ServeOptions, started: Callable[[str], None] = lambda _: None
             if self.started:
                 port = self.servers[0].sockets[0].getsockname()[1]
                 host = f"[{options.host}]" if ":" in options.host else options.host
-                started(f"http://{host}:{port}/v1")
+                started(f"http://{host}:{port}/v1", gateway.deployment.spec.name)
 
     with _listening(options.host, options.port) as port:
         app, gateway = make_app(options)

@@ -14,6 +14,7 @@ from router.spec.wording import did_you_mean, listed, quoted, shown
 
 _EXPECTED = {
     "string_type": "text",
+    "string_too_short": "text of {min_length} or more characters",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "path_type": "a path",

@@ -49,9 +49,9 @@ class AnsweringNode(_Node):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     seed: int | None = None
     max_tokens: _Positive = 512
-    stop: tuple[str, ...] = ()
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     answer_after: str | None = Field(
-        None, description="the answer is what follows the last of these; before it is working"
+        None, min_length=1, description="the answer is what follows the last of these; before it is working"
     )
 
 

@@ -49,10 +49,14 @@ def test_the_graph_is_one_model(server: Running, query: str) -> None:
 def test_usage_of_a_stream_comes_last_and_only_if_asked_for(server: Running) -> None:
     chat = server.client().chat.completions
     plain = list(chat.create(model="desk", messages=user("x"), stream=True))
-    assert all(chunk.usage is None for chunk in plain)
+    assert all(chunk.usage is None and len(chunk.choices) == 1 for chunk in plain), (
+        "a client may take each chunk's choice"
+    )
+    assert [hasattr(chunk, "tokengraph") for chunk in plain] == [False] * (len(plain) - 1) + [True]
     asked = list(chat.create(model="desk", messages=user("x"), stream=True, stream_options={"include_usage": True}))
     assert [chunk.usage is not None for chunk in asked] == [False] * (len(asked) - 1) + [True]
     assert asked[-1].choices == [] and asked[-1].usage.total_tokens > 0  # type: ignore[union-attr]
+    assert [hasattr(chunk, "tokengraph") for chunk in asked] == [False] * (len(asked) - 1) + [True]
 
 
 def test_a_node_alone(server: Running) -> None:

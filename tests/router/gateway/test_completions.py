@@ -37,10 +37,15 @@ def test_the_graph_takes_a_prompt_for_a_question(server: Running) -> None:
     answers = create(model="desk", prompt=["repeat me", "x"], n=2)
     assert [choice.text for choice in answers.choices] == ["[me]"] * 2 + ["something else altogether"] * 2
     streamed: dict[int, str] = {}
-    for chunk in create(model="desk", prompt=["repeat me", "x"], stream=True):
-        for choice in chunk.choices:
-            streamed[choice.index] = streamed.get(choice.index, "") + choice.text
+    chunks = list(create(model="desk", prompt=["repeat me", "x"], stream=True))
+    for chunk in chunks:
+        (choice,) = chunk.choices
+        streamed[choice.index] = streamed.get(choice.index, "") + choice.text
     assert streamed == {0: "[me]", 1: "something else altogether"}
+    assert [hasattr(chunk, "tokengraph") for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    asked = list(create(model="desk", prompt="x", stream=True, stream_options={"include_usage": True}))
+    assert [bool(chunk.choices) for chunk in asked] == [True] * (len(asked) - 1) + [False]
+    assert asked[-1].usage is not None and asked[-1].usage.total_tokens > 0
     with pytest.raises(openai.BadRequestError, match="Ask a node"):
         create(model="desk", prompt=[1, 2])
     with pytest.raises(openai.BadRequestError, match="suffix"):

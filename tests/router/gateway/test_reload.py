@@ -15,8 +15,9 @@ import yaml
 
 from router.gateway.reload import Reloader, Version, read_version
 from router.gateway.server import ServeOptions, make_app
-from tests.router.gateway.graphs import user
+from tests.router.gateway.graphs import CALL, user
 from tests.router.gateway.servers import Running, listening
+from tests.router.gateway.test_chat import TOOLS
 from tests.router.runtime.graphs import says
 
 
@@ -151,3 +152,30 @@ async def test_included_files_and_keys_are_watched(spec: Path, running: Running,
     write(spec, "old", gateway={"keys": [key]})
     await until(lambda: bool(running.gateway.keys))
     assert httpx.get(running.url + "/v1/models").status_code == 401
+
+
+async def test_a_call_of_a_node_that_is_gone_comes_back_to_another(tmp_path: Path) -> None:
+    file = tmp_path / "desk.yaml"
+
+    def put(expert: str) -> None:
+        workers = {"m": says("<node_0>('x')<end>"), "w": says(f"{expert}: {CALL}")}
+        nodes = {"m": {"kind": "router", "worker": "m"}, expert: {"kind": "expert", "worker": "w"}}
+        edges = [{"from": "m", "to": expert}]
+        graph = {"version": 1, "name": "desk", "entry": "m", "workers": workers, "nodes": nodes, "edges": edges}
+        new = file.with_suffix(".new")
+        new.write_text(yaml.safe_dump(graph))
+        os.replace(new, file)
+
+    put("clerk")
+    app, gateway = make_app(ServeOptions(file))
+    with listening(app) as url:
+        chat = Running(url, gateway).client().chat.completions
+        asked = user("347 plus 589")
+        first = chat.create(model="desk", messages=asked, tools=TOOLS).choices[0].message
+        (call,) = first.tool_calls or ()
+        put("porter")
+        await until(lambda: "porter" in gateway.deployment.spec.nodes)
+        result = {"role": "tool", "tool_call_id": call.id, "content": "936"}
+        dialogue: Any = [*asked, first.model_dump(exclude_none=True), result]
+        again = chat.create(model="desk", messages=dialogue, tools=TOOLS)
+        assert (again.choices[0].message.content or "").startswith("porter")

@@ -56,3 +56,19 @@ def test_others_need_keys(tmp_path: Path) -> None:
     keys.write_text('{"keys": [{"name": "ann", "sha256": "%s"}]}' % ("0" * 64))
     _, gateway = make_app(ServeOptions(spec, host="0.0.0.0", keys=keys))
     assert gateway.keys
+
+
+def test_it_says_the_name_that_clients_ask_for(tmp_path: Path) -> None:
+    file = tmp_path / "other.yaml"
+    file.write_text(
+        "version: 1\nname: desk\nentry: a\nworkers: {w: {engine: scripted, rules: [{answer: hi}]}}\n"
+        "nodes: {a: {kind: expert, worker: w}}\n"
+    )
+    command = [sys.executable, "cli.py", "serve", str(file), "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            said = next(line for line in process.stderr if "/v1" in line)
+        finally:
+            process.send_signal(signal.SIGTERM)
+    assert said.rstrip().endswith("answers as desk")

@@ -288,3 +288,10 @@ def test_tools_are_looked_for_beside_the_file_that_names_them(tmp_path: Path) ->
     assert [tool.get("folder") for tool in dumped[:3]] == [tmp_path, tmp_path / "code", tmp_path / "more"]
     assert dumped[3]["mcp"]["folder"] == tmp_path / "more"
     assert dumped[4]["files"] == (tmp_path / "more" / "t.csv",)
+
+
+@pytest.mark.parametrize("setting", ['answer_after: ""', 'stop: [""]', 'stop: [".", ""]'])
+def test_an_empty_text_ends_nothing(setting: str) -> None:
+    (problem,) = problems(SOUND.replace("temperature: 1e-1", setting))
+    assert problem.where.line == 14
+    assert "text of 1 or more characters" in str(problem)
