@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from router.errors import DeadlineExceeded
+from router.errors import DeadlineExceeded, NothingPending
 from router.gateway.own_calls import Approval
 from router.runtime.query import Prompt, Query
 from router.runtime.result import RunResult
@@ -75,11 +75,15 @@ async def _run(router: Router, ask: Ask, send: Send | None) -> RunResult:
         if ask.approval is None:
             result = await router.arun(ask.query, options=ask.options, thread_id=ask.thread, send=send)
         else:
-            waits = True  # also if it fails: the client may say it again
             yes, call = ask.approval.yes, ask.approval.call
+            # A yes that fails may have had its effect: said once more, as clients do by themselves, it would have another.
+            waits = not yes
             result = await router.aresume(ask.thread, approve=yes, call=call, options=ask.options)
         waits = result.pending is not None
         return result
+    except NothingPending:
+        waits = True  # what was answered is not the call that waits
+        raise
     finally:
         if not waits:
             await router.aforget(ask.thread)

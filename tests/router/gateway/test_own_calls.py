@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from router import Router
+from router.types import WorkerId
 from tests.router.gateway.graphs import lone, user
 from tests.router.gateway.servers import Running, serving
 from tests.router.runtime.graphs import edge, expert, router, rules, says, spec
@@ -200,6 +201,24 @@ def test_two_answers_at_once_make_one_call(chat: Any, outbox: Path) -> None:
         thread.join()
     assert sorted(statuses) == [200, 409]
     assert outbox.read_text().split() == ["ann"]
+
+
+def test_a_yes_whose_answer_fails_makes_no_second_call(outbox: Path, tmp_path: Path) -> None:
+    graph = desk(outbox)
+    mailer = graph.workers[WorkerId("mailer")]
+    first, done, *rest = mailer.rules
+    broken = mailer.model_copy(
+        update={"rules": (first, done.model_copy(update={"error": "the worker is down"}), *rest)}
+    )
+    graph = graph.model_copy(update={"workers": {**graph.workers, WorkerId("mailer"): broken}})
+    outbox.unlink(missing_ok=True)
+    with serving(Router(graph, checkpoints=tmp_path / "c.sqlite")) as running:
+        chat = running.client().with_options(max_retries=2).chat.completions  # as many as clients make by themselves
+        entry, dialogue = asked_for(chat, stream=False)
+        with pytest.raises(openai.APIStatusError) as caught:
+            chat.create(model="desk", messages=[*dialogue, says_it(entry, "yes")])
+        assert caught.value.response.json()["error"]["code"] == "nothing_pending"
+        assert outbox.read_text().split() == ["ann"]
 
 
 def test_another_key_cannot_answer(outbox: Path, tmp_path: Path) -> None:
