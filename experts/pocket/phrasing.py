@@ -1,7 +1,9 @@
 """From templates to the many ways in which people type the same question.
 
 A template is one line of ``phrasings/<domain>.yaml``: literal text, ``{slot}`` for what the problem fills in, and
-``[this|that|]`` for alternatives. Templates are held out whole: a test phrasing shares no template with training.
+``[this|that|]`` for alternatives. Templates are held out whole: a test phrasing shares no template with training. What is
+held out is frozen, so that scores of different dates compare: a new template is taken only if it falls to training, and
+if it is not close to one that is held out.
 """
 
 from __future__ import annotations

@@ -1,10 +1,15 @@
-"""Templates become questions; disturbing them never touches a slot."""
+"""Templates become questions; disturbing them never touches a slot; what is held out stays what it is."""
 
+import hashlib
+from pathlib import Path
 from random import Random
 
 import pytest
+import yaml
 
+from experts.pocket import phrasing
 from experts.pocket.corpus import unsettled_template
+from experts.pocket.domains.base import split_of
 from experts.pocket.phrasing import phrase, unsettle
 
 TEMPLATE = "[please|] tell me what remains of {a} when {b} are gone"
@@ -38,3 +43,17 @@ def test_no_stranger_comes_beside_a_word_that_is_asked_about(slots: dict[str, st
     rng, own = Random(4), set(TEMPLATE.replace("[please|]", "please").split())
     found = {word for _ in range(200) for word in unsettled_template(TEMPLATE, slots, rng).split()}
     assert bool(found - own) == strangers
+
+
+def test_what_is_held_out_is_frozen() -> None:
+    """Scores of different dates compare. A new template that falls to valid or test has to be worded otherwise."""
+    files = sorted((Path(phrasing.__file__).with_name("phrasings")).glob("*.yaml"))
+    held_out = [
+        (file.stem, task, template)
+        for file in files
+        for task, templates in yaml.safe_load(file.read_text(encoding="utf-8")).items()
+        for template in templates
+        if split_of(template) != "train"
+    ]
+    digest = hashlib.blake2b(repr(sorted(held_out)).encode(), digest_size=8).hexdigest()
+    assert (len(held_out), digest) == (4284, "c09909b99485c535")
