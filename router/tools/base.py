@@ -46,9 +46,16 @@ class Tool(ABC):
                 raise ToolDefinitionError(f"tool {quoted(self.name)}: expected {expected}, found {found}")
 
     @property
+    def properties(self) -> dict[str, Mapping[str, Any]]:
+        """The JSON Schema of each parameter, in the order in which they are written without names: required ones first."""
+        properties, required = self.schema.get("properties", {}), self.schema.get("required", ())
+        ordered = sorted(properties.items(), key=lambda one: one[0] not in required)
+        return {name: schema if isinstance(schema, Mapping) else {} for name, schema in ordered}  # `true` is a schema
+
+    @property
     def parameters(self) -> tuple[str, ...]:
-        """The names of the parameters, in order."""
-        return tuple(self.schema.get("properties", ()))
+        """The names of the parameters, in the order of ``properties``."""
+        return tuple(self.properties)
 
     def read(self, text: str) -> dict[str, Any]:
         """The arguments in the text of a call, checked.
@@ -56,8 +63,7 @@ class Tool(ABC):
         Raises:
             ToolArgumentsError: the text is no call of this tool, or its arguments do not fit.
         """
-        properties = self.schema.get("properties", {})
-        kinds = [schema.get("type") for schema in properties.values() if isinstance(schema, Mapping)]
+        kinds = [schema.get("type") for schema in self.properties.values()]
         sole: Sole = "text" if kinds == ["string"] else "list" if kinds == ["array"] else None
         return self.check(read_arguments(text, self.name, self.parameters, sole=sole))
 

@@ -32,7 +32,7 @@ _NESTED = r"(?P<nested>[^()\n]|\((?&nested)*\))"  # text without quotes, its bra
 
 def call_pattern(tool: Tool) -> regex.Pattern[str]:
     """What ``(arguments)`` of a tool looks like; use it with ``fullmatch(text, partial=True)``."""
-    properties: Mapping[str, Any] = tool.schema.get("properties", {})
+    properties = tool.properties
     if [schema.get("type") for schema in properties.values()] == ["string"]:
         sole = next(iter(properties.values()))
         if "enum" not in sole and "format" not in sole:
@@ -41,7 +41,7 @@ def call_pattern(tool: Tool) -> regex.Pattern[str]:
     return regex.compile(rf"{_DEFINED}\((?:{_arguments(properties, tool.schema.get('required', ()))})\)")
 
 
-def _arguments(properties: Mapping[str, Any], required: Sequence[str]) -> str:
+def _arguments(properties: Mapping[str, Mapping[str, Any]], required: Sequence[str]) -> str:
     """The required ones in order, then optional ones in order, then optional ones by name."""
     if len(properties) == 1:
         (schema,) = properties.values()
@@ -56,8 +56,10 @@ def _arguments(properties: Mapping[str, Any], required: Sequence[str]) -> str:
     return given + in_order + (f"(?:{_SEPARATOR}(?:{by_name}))*" if by_name else "")
 
 
-def _value(schema: Mapping[str, Any]) -> str:
+def _value(schema: Mapping[str, Any] | bool | list[Any]) -> str:
     """One value."""
+    if not isinstance(schema, Mapping):  # `true`, or in older drafts a list of the items' schemas
+        return _ANY
     choices = schema.get("enum", [schema["const"]] if "const" in schema else None)
     if choices is not None:
         return _either(regex.escape(json.dumps(choice, ensure_ascii=False)) for choice in choices)

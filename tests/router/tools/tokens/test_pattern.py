@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from router.tools import tool
+from router.tools import Tool, tool
 from router.tools.builtins.catalogue import load_builtin
+from router.tools.mcp import McpTool
+from router.tools.mcp_connection import HttpSource
+from router.tools.mcp_server import McpServer
 from router.tools.tokens.pattern import call_pattern
 
 TOOLS = {one.name: one for name in ("calculator", "arithmetic", "units", "dates") for one in load_builtin(name)}
@@ -13,6 +16,18 @@ TOOLS = {one.name: one for name in ("calculator", "arithmetic", "units", "dates"
 def book(nights: int, room: str, meals: bool = False, guests: list[str] | None = None) -> str:
     """Books a room."""
     return f"{nights} {room} {meals} {guests}"
+
+
+@tool
+def fetch(*, limit: int = 10, page: int = 1, site: str) -> str:
+    """Fetches a page."""
+    return f"{site} {page} {limit}"
+
+
+def remote(**schema: object) -> Tool:
+    """A tool as an MCP server may describe it."""
+    server = McpServer(HttpSource("http://127.0.0.1:9"))
+    return McpTool(name="remote", description="Odd.", schema=schema, server=server, remote_name="remote")
 
 
 def state(name: str, text: str) -> str:
@@ -53,3 +68,32 @@ def test_what_cannot_become_a_call(name: str, text: str) -> None:
 )
 def test_hostile_arguments_are_judged_in_time(name: str, text: str) -> None:
     call_pattern(TOOLS[name]).fullmatch(text, partial=True, timeout=5)
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        fetch,
+        remote(
+            properties={"limit": {"type": "integer"}, "page": {"type": "integer"}, "site": {"type": "string"}},
+            required=["site"],
+        ),
+    ],
+)
+def test_what_comes_without_a_name_is_read_in_the_order_in_which_it_is_written(one: Tool) -> None:
+    pattern = call_pattern(one)
+    for text, expected in (
+        ('("x")', {"site": "x"}),
+        ('("x",3)', {"site": "x", "limit": 3}),
+        ('("x", 3, 4)', {"site": "x", "limit": 3, "page": 4}),
+        ('("x", page=4)', {"site": "x", "page": 4}),
+    ):
+        assert pattern.fullmatch(text) is not None
+        assert one.read(text) == expected
+    assert pattern.fullmatch('(3, 4, "x")', partial=True) is None
+
+
+def test_a_schema_that_allows_anything() -> None:
+    one = remote(properties={"a": True, "b": {"type": "array", "items": True}}, required=["a"])
+    assert call_pattern(one).fullmatch('({"x": 1}, [2, "y"])') is not None
+    assert one.read('({"x": 1}, [2, "y"])') == {"a": {"x": 1}, "b": [2, "y"]}
