@@ -14,7 +14,9 @@ Sole = Literal["text", "list"] | None
 _QUOTED = re.compile(r""" "(?:[^"\\]|\\.)*(?:"|$) | '(?:[^'\\]|\\.)*(?:'|$) """, re.VERBOSE | re.DOTALL)
 
 
-def read_arguments(text: str, name: str, parameters: Sequence[str], *, sole: Sole = None) -> dict[str, Any]:
+def read_arguments(
+    text: str, name: str, parameters: Sequence[str], *, sole: Sole = None, mapping_first: bool = False
+) -> dict[str, Any]:
     """The arguments by name, as literals; whether they fit the signature is not looked at.
 
     Args:
@@ -25,6 +27,7 @@ def read_arguments(text: str, name: str, parameters: Sequence[str], *, sole: Sol
         sole: what the only parameter takes. A ``text``: what stands between the brackets is that text if it is no
             literal, so that a model may write ``calculator((2+3)*4)`` without quotes. A ``list``: several values are
             its items, as in ``gcd(12, 18, 30)``.
+        mapping_first: the first parameter takes a mapping: an object is that one, unless all its keys are parameters.
 
     Raises:
         ToolArgumentsError: the text is no call of this tool.
@@ -32,18 +35,18 @@ def read_arguments(text: str, name: str, parameters: Sequence[str], *, sole: Sol
     try:
         if len(text) > MAX_CHARACTERS:
             raise ToolArgumentsError(f"expected at most {MAX_CHARACTERS} characters, found {len(text)}")
-        return _read(text, name, parameters, sole)
+        return _read(text, name, parameters, sole, mapping_first)
     except ToolArgumentsError as problem:
         raise ToolArgumentsError(f"{name}: {problem}. Write {name}({', '.join(parameters)})") from None
 
 
-def _read(text: str, name: str, parameters: Sequence[str], sole: Sole) -> dict[str, Any]:
+def _read(text: str, name: str, parameters: Sequence[str], sole: Sole, mapping_first: bool) -> dict[str, Any]:
     inner = _inner(text, name)
     if sole != "text" or inner[:1] in ("", "{", "'", '"'):
         _check_name(inner, name)
-        return _bound(inner, name, parameters, sole)
+        return _bound(inner, name, parameters, sole, mapping_first)
     try:
-        found = _bound(inner, name, parameters, sole)
+        found = _bound(inner, name, parameters, sole, mapping_first)
     except ToolArgumentsError:
         found = {}
     return found if isinstance(found.get(parameters[0]), str) else {parameters[0]: inner}
@@ -76,9 +79,9 @@ def _encloses(text: str) -> bool:
     return True
 
 
-def _bound(inner: str, name: str, parameters: Sequence[str], sole: Sole) -> dict[str, Any]:
+def _bound(inner: str, name: str, parameters: Sequence[str], sole: Sole, mapping_first: bool) -> dict[str, Any]:
     reader = Reader(inner)
-    if reader.peek().text == "{" and (found := _object(reader, name, parameters)) is not None:
+    if reader.peek().text == "{" and (found := _object(reader, name, parameters, mapping_first)) is not None:
         return found
     reader = Reader(inner)
     if sole == "list" and reader.peek(1).text != "=":
@@ -86,8 +89,8 @@ def _bound(inner: str, name: str, parameters: Sequence[str], sole: Sole) -> dict
     return _listed(reader, parameters)
 
 
-def _object(reader: Reader, name: str, parameters: Sequence[str]) -> dict[str, Any] | None:
-    """The arguments of a JSON object; None if the object is itself the first of several arguments."""
+def _object(reader: Reader, name: str, parameters: Sequence[str], mapping_first: bool) -> dict[str, Any] | None:
+    """The arguments of a JSON object; None if the object is itself the first argument."""
     found = reader.mapping()
     if reader.peek().kind != "end":
         return None
@@ -95,7 +98,7 @@ def _object(reader: Reader, name: str, parameters: Sequence[str]) -> dict[str, A
         if found["name"] != name:
             raise ToolArgumentsError(f"expected a call of {name}, found one of {quoted(str(found['name']))}")
         return dict(found["arguments"])
-    return found
+    return None if mapping_first and not (found and found.keys() <= set(parameters)) else found
 
 
 def _gathered(reader: Reader, parameter: str) -> dict[str, Any]:

@@ -63,9 +63,11 @@ class Tool(ABC):
         Raises:
             ToolArgumentsError: the text is no call of this tool, or its arguments do not fit.
         """
-        kinds = [schema.get("type") for schema in self.properties.values()]
+        schemas = tuple(self.properties.values())
+        kinds = [schema.get("type") for schema in schemas]
         sole: Sole = "text" if kinds == ["string"] else "list" if kinds == ["array"] else None
-        return self.check(read_arguments(text, self.name, self.parameters, sole=sole))
+        mapping_first = any(map(_may_be_mapping, schemas[:1]))
+        return self.check(read_arguments(text, self.name, self.parameters, sole=sole, mapping_first=mapping_first))
 
     @abstractmethod
     def check(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,3 +76,12 @@ class Tool(ABC):
         Raises:
             ToolArgumentsError: they do not fit.
         """
+
+
+def _may_be_mapping(schema: Mapping[str, Any]) -> bool:
+    """Whether a mapping may fit a schema, for all that its types say."""
+    for key in ("anyOf", "oneOf"):
+        if key in schema:
+            return any(_may_be_mapping(one) for one in schema[key] if isinstance(one, Mapping))
+    kinds = schema.get("type", "object")
+    return not {"enum", "const"} & schema.keys() and "object" in (kinds if isinstance(kinds, list) else [kinds])

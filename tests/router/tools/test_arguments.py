@@ -111,6 +111,24 @@ def test_a_tool_of_one_list_takes_its_items(text: str) -> None:
     assert read_arguments(text, "gcd", ("numbers",), sole="list") == {"numbers": [1, 2, 3]}
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('store({"x": 1})', {"a": {"x": 1}}),
+        ('{"x": 1, "b": 2}', {"a": {"x": 1, "b": 2}}),
+        ("({})", {"a": {}}),
+        ('({"x": 1}, 2)', {"a": {"x": 1}, "b": 2}),
+        ('({"x": 1}, b=2)', {"a": {"x": 1}, "b": 2}),
+        ('a={"x": 1}', {"a": {"x": 1}}),
+        ('{"a": {"x": 1}}', {"a": {"x": 1}}),
+        ('{"a": {"x": 1}, "b": 2}', {"a": {"x": 1}, "b": 2}),
+        ('{"name": "store", "arguments": {"a": {"x": 1}}}', {"a": {"x": 1}}),
+    ],
+)
+def test_an_object_is_the_first_argument_where_that_takes_a_mapping(text: str, expected: dict) -> None:
+    assert read_arguments(text, "store", AB, mapping_first=True) == expected
+
+
 JSON = st.recursive(
     st.none()
     | st.booleans()
@@ -129,14 +147,20 @@ def test_values_that_json_writes_are_read_back(value: object) -> None:
         assert Reader(json.dumps(value, ensure_ascii=ascii_only)).value() == value
 
 
-@given(st.text() | st.text("()[]{}\"'\\,:=-+.eE1 ab\n", max_size=60), st.sampled_from([None, "text", "list"]))
-@example("(" * 9999, None)
-@example('"\\' * 4999, "text")
+@given(
+    st.text() | st.text("()[]{}\"'\\,:=-+.eE1 ab\n", max_size=60),
+    st.sampled_from([None, "text", "list"]),
+    st.booleans(),
+)
+@example("(" * 9999, None, False)
+@example('"\\' * 4999, "text", False)
 @settings(deadline=None, max_examples=500)
-def test_whatever_the_text_nothing_but_an_arguments_error_comes_out(text: str, sole: str | None) -> None:
+def test_whatever_the_text_nothing_but_an_arguments_error_comes_out(
+    text: str, sole: str | None, mapping_first: bool
+) -> None:
     parameters = AB if sole is None else ("a",)
     try:
-        found = read_arguments(text, "f", parameters, sole=sole)
+        found = read_arguments(text, "f", parameters, sole=sole, mapping_first=mapping_first)
     except ToolArgumentsError:
         return
     assert sole is None or set(found) <= {"a"} or text.lstrip().startswith(("{", "f", "("))

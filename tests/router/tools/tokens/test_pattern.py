@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from pydantic import BaseModel
 
 from router.tools import Tool, tool
 from router.tools.builtins.catalogue import load_builtin
@@ -22,6 +25,29 @@ def book(nights: int, room: str, meals: bool = False, guests: list[str] | None =
 def fetch(*, limit: int = 10, page: int = 1, site: str) -> str:
     """Fetches a page."""
     return f"{site} {page} {limit}"
+
+
+class Place(BaseModel):
+    town: str
+    floor: int = 0
+
+
+@tool
+def store(value: dict[str, int]) -> str:
+    """Stores a mapping."""
+    return str(value)
+
+
+@tool
+def go(to: Place, fast: bool = False) -> str:
+    """Goes to a place."""
+    return f"{to.town} {fast}"
+
+
+@tool
+def keep(value: Any) -> str:
+    """Keeps anything."""
+    return str(value)
 
 
 def remote(**schema: object) -> Tool:
@@ -97,3 +123,22 @@ def test_a_schema_that_allows_anything() -> None:
     one = remote(properties={"a": True, "b": {"type": "array", "items": True}}, required=["a"])
     assert call_pattern(one).fullmatch('({"x": 1}, [2, "y"])') is not None
     assert one.read('({"x": 1}, [2, "y"])') == {"a": {"x": 1}, "b": [2, "y"]}
+
+
+@pytest.mark.parametrize(
+    ("one", "text", "expected"),
+    [
+        (store, '({"x": 1})', {"value": {"x": 1}}),
+        (store, "({})", {"value": {}}),
+        (store, '({"value": {"x": 1}})', {"value": {"x": 1}}),
+        (go, '({"town": "Rome"})', {"to": {"town": "Rome", "floor": 0}}),
+        (go, '({"town": "Rome"}, fast=true)', {"to": {"town": "Rome", "floor": 0}, "fast": True}),
+        (keep, '({"x": 1})', {"value": {"x": 1}}),
+        (keep, "(5)", {"value": 5}),
+        (remote(properties={"a": {"type": ["object", "null"]}}), '({"x": 1})', {"a": {"x": 1}}),
+        (remote(properties={"a": {"anyOf": [{"type": "object"}, {"type": "null"}]}}), '({"x": 1})', {"a": {"x": 1}}),
+    ],
+)
+def test_a_mapping_is_an_argument_like_others(one: Tool, text: str, expected: dict) -> None:
+    assert call_pattern(one).fullmatch(text) is not None
+    assert one.read(text) == expected
