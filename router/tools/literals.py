@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 from router.spec.wording import quoted
+from router.tools.decimals import read_decimal
 from router.tools.errors import ToolArgumentsError
 
 MAX_CHARACTERS = 10_000
@@ -147,13 +147,9 @@ def _check_depth(tokens: tuple[Token, ...]) -> None:
 
 def _number(text: str) -> int | float:
     text = text.replace("−", "-")
-    if not text.lstrip("+-").isdecimal():
-        if isfinite(found := float(text)):
-            return found
-        raise ToolArgumentsError(f"expected a number below 1.8e308, found {quoted(text)}")
     if len(text) > MAX_DIGITS:
         raise ToolArgumentsError(f"expected a number of at most {MAX_DIGITS} digits, found {len(text)}")
-    return int(text)
+    return int(text) if text.lstrip("+-").isdecimal() else read_decimal(text)
 
 
 def _text(token: str) -> str:

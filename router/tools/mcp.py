@@ -33,14 +33,16 @@ class McpTool(Tool):
     remote_name: str
 
     def check(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        from pydantic_core import to_jsonable_python
         from referencing.exceptions import Unresolvable
 
+        plain: dict[str, Any] = to_jsonable_python(dict(arguments))
         try:
-            problem = next(_validator(self.schema).iter_errors(dict(arguments)), None)
+            problem = next(_validator(self.schema).iter_errors(plain), None)
         except (Unresolvable, RecursionError) as error:
             raise ToolFailed(f"{self.name}: expected a schema that can be checked, found {error}") from error
         if problem is None:
-            return dict(arguments)
+            return plain
         at = problem.json_path.removeprefix("$").removeprefix(".") or "arguments"
         raise ToolArgumentsError(f"{self.name}: {at}: {problem.message[:200]}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from fractions import Fraction
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ _SAID = {"°c": "degC", "°f": "degF", "celsius": "degC", "fahrenheit": "degF", 
 
 
 @tool(seconds=20)  # the first call reads pint's definitions
-def convert_unit(value: str | int | float, from_unit: str, to_unit: str) -> str:
+def convert_unit(value: str | Decimal, from_unit: str, to_unit: str) -> str:
     """Converts a value from one unit of measure to another: lengths, masses, times, temperatures, speeds, data, ...
 
     ``convert_unit(3, "miles", "km")`` gives 4.828032; units combine as in ``km/h`` or ``kg*m/s^2``.

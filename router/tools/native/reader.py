@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from router.spec.wording import quoted, shown
+from router.tools.decimals import read_decimal
 from router.tools.errors import ToolArgumentsError
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
@@ -120,8 +121,8 @@ def _untagged(text: str) -> list[FoundCall]:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError) as problem:
+        return json.loads(text, parse_float=read_decimal, parse_constant=_refuse)
+    except (ValueError, RecursionError, ToolArgumentsError) as problem:
         raise ToolArgumentsError(
             f"expected a call as JSON, {_FORM}, found {quoted(text.strip())} ({problem})"
         ) from None

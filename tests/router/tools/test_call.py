@@ -37,6 +37,8 @@ async def _call(processes: ToolProcesses, name: str, text: str = "()", **more: A
     [
         ("multiply", "multiply(0.1, 3)", "0.3"),
         ("multiply", '{"a": "12345678901234567890"}', "24691357802469135780"),
+        ("multiply", "(0.1234567890123456789)", "0.2469135780246913578"),
+        ("multiply", '{"a": 1.00000000000000000001}', "2.00000000000000000002"),
         ("note", "note('hi')", "notes.txt: hi"),
         ("tomorrow", "('2024-02-28')", "2024-02-29"),
         ("endless", "endless(1)", "error: endless: expected at most 0 arguments, found '1' (character 1). Write endless()"),

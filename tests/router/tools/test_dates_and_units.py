@@ -50,6 +50,7 @@ def _call(tool: FunctionTool, text: str) -> str:
         (units.convert_unit, "(2.5, 'hours', 'minutes')", "150"),
         (units.convert_unit, "(123456789012, 'km', 'mm')", "123456789012000000"),
         (units.convert_unit, "(1, 'Stone', 'pounds')", "14"),
+        (units.convert_unit, "(1234567890.123456789, 'km', 'µm')", "1234567890123456789"),
     ],
 )  # fmt: skip
 def test_it_knows(tool: FunctionTool, call: str, expected: str) -> None:

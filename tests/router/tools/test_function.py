@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +59,19 @@ def test_arguments_that_do_not_fit_are_refused(text: str, reason: str) -> None:
     with pytest.raises(ToolArgumentsError, match=r"^where: ") as refused:
         functions.move.read(text)
     assert reason in str(refused.value)
+
+
+@tool
+def settle(exact: Decimal, rough: float, anything: Any) -> str:
+    """Takes numbers."""
+    return f"{exact} {rough} {anything}"
+
+
+def test_a_decimal_is_exact_where_the_function_takes_decimals_and_a_float_elsewhere() -> None:
+    digits = "0.12345678901234567890123"
+    found = settle.read(f'({digits}, {digits}, [{{"x": {digits}}}])')
+    assert found == {"exact": digits, "rough": float(digits), "anything": [{"x": float(digits)}]}
+    assert type(found["rough"]) is float and type(found["anything"][0]["x"]) is float
 
 
 def test_a_setting_is_the_specs_and_out_of_the_models_reach(tmp_path: Path) -> None:

@@ -97,6 +97,12 @@ async def test_arguments_are_checked_before_the_server_sees_them(
     assert reason in result.text
 
 
+async def test_a_server_gets_plain_numbers(desk: ToolCaller) -> None:
+    found = desk.tools["wait"].read("(0.12345678901234567890123)")
+    assert found == {"seconds": 0.12345678901234568} and type(found["seconds"]) is float
+    assert (await desk.call("wait", "(0.0010000000000000000000001)")).error is None
+
+
 async def test_a_pattern_that_takes_for_ever_is_the_servers_to_check(desk: ToolCaller) -> None:
     begun = time.process_time()
     result = await desk.call("shape", {"kind": "round", "note": "a" * 60 + "!"})

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.tools.builtins.catalogue import load_builtin
 from router.tools.native.reader import CallReader, FoundCall, Piece, read_turn
 
 ADD = {"name": "add", "arguments": {"a": 1, "b": 2}}
 TAGGED = f"<tool_call>\n{json.dumps(ADD)}\n</tool_call>"
 
 
-def calls(text: str) -> list[tuple[str, object]]:
+def calls(text: str) -> list[tuple[str, Mapping[str, Any]]]:
     found = [piece for piece in read_turn(text) if isinstance(piece, FoundCall)]
     assert all(call.problem is None for call in found)
     return [(call.name, call.arguments) for call in found]
@@ -45,6 +48,17 @@ def test_several_calls_and_text_around_them() -> None:
     assert calls('<tool_call>{"name": "now"}</tool_call>') == [("now", {})]
 
 
+def test_decimals_reach_the_tool_as_they_were_written() -> None:
+    add = next(tool for tool in load_builtin("arithmetic") if tool.name == "add")
+    for text in (
+        '<tool_call>{"name": "add", "arguments": {"a": 0.1234567890123456789, "b": 1e-20}}</tool_call>',
+        '{"name": "add", "arguments": "{\\"a\\": 0.1234567890123456789, \\"b\\": 1e-20}"}',
+    ):
+        ((_, arguments),) = calls(text)
+        assert add(**add.signature.check("add", add.check(arguments))) == "0.12345678901234567891"
+        assert json.dumps(arguments) == '{"a": 0.12345678901234568, "b": 1e-20}'
+
+
 @pytest.mark.parametrize(
     "text",
     ["plain", "a < b <tool", "{", "[1, 2]", '{"name": "Ann", "age": 3}', f"see {json.dumps(ADD)}", f"{json.dumps(ADD)}.", "[]", ""],
@@ -62,6 +76,7 @@ def test_other_text_stays_text(text: str) -> None:
         ('{"name": 3}', "the name 3"),
         ('{"name": "add", "arguments": [1, 2]}', "a list as the arguments"),
         ('{"name": "add", "arguments": {"a": NaN}}', "NaN is no JSON"),
+        ('{"name": "add", "arguments": {"a": 1e999}}', "below 1.8e308"),
         ('{"name": "add", "arguments": {}} {}', "as JSON"),
         ("add(1, 2)", "as JSON"),
         ("[" * 100_000, "as JSON"),
