@@ -14,7 +14,7 @@ from router.errors import DataError
 from router.tools.builtins.sqlite import SqliteDatabase
 
 _INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})")  # 00123 is a code, and stays a text
-_REAL = re.compile(r"-?\d{1,30}(\.\d{1,30})?([eE][-+]?\d{1,3})?")
+_REAL = re.compile(r"-?\d{1,15}(\.\d{1,30})?([eE][-+]?\d{1,3})?")  # a float holds 15 digits for certain
 _SEPARATORS = ",;\t|"
 
 

@@ -84,6 +84,26 @@ def test_csv_files_are_tables_that_can_be_joined(tmp_path: Path, people: Path) -
     assert _ask(tool, "SELECT count(*) FROM towns") == "2"
 
 
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (("123456789012345678", "-1"), "INTEGER"),
+        (("1234567890123456789", "1"), "TEXT"),
+        (("12345678901234567890123", "-98765432109876543210987"), "TEXT"),
+        (("123456789012345678", "1.5"), "TEXT"),
+        (("123456789012345", "1.5", "-2e3"), "REAL"),
+        (("0.1234567890123456789",), "REAL"),
+    ],
+)
+def test_long_whole_numbers_keep_their_digits(tmp_path: Path, values: tuple[str, ...], kind: str) -> None:
+    file = tmp_path / "accounts.csv"
+    file.write_text("number\n" + "\n".join(values))
+    tool = sql_over([file])
+    assert f"accounts(number {kind})" in tool.description
+    if kind != "REAL":
+        assert _ask(tool, f"SELECT number FROM accounts WHERE number = '{values[0]}'") == values[0]
+
+
 def test_long_results_are_cut(shop: Path) -> None:
     endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c"
     assert _ask(sql_over([shop], rows=2), endless) == "x\n1\n2\n... (more rows)"
