@@ -30,24 +30,30 @@ class Written:
         text: with both brackets.
         token_ids: the same as tokens.
         drawn: how many tokens the model drew for it, those that were drawn again included.
+        whole: the call has its end; otherwise the answer had no room for it.
     """
 
     text: str
     token_ids: tuple[TokenId, ...]
     drawn: int
+    whole: bool = True
 
 
 class ArgumentWriter:
-    """Writes arguments with one engine."""
+    """Writes arguments with one engine.
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    Args:
+        longest: how many tokens the arguments of a call may take.
+    """
+
+    def __init__(self, engine: Engine, longest: int) -> None:
+        self._engine, self._longest = engine, longest
 
     async def write(self, request: GenerateRequest, pattern: regex.Pattern[str], name: str) -> Written:
         """The arguments, from the opening bracket to the closing one.
 
         Args:
-            request: its ``prompt_ids`` end with the tool token; ``max_tokens`` bounds the arguments.
+            request: its ``prompt_ids`` end with the tool token; ``max_tokens`` is what is left of the answer's.
             pattern: of ``(arguments)``.
             name: the tool's, for errors.
 
@@ -57,13 +63,14 @@ class ArgumentWriter:
         prompt = request.prompt_ids or ()
         ids, drawn = self._engine.encode("("), 0
         first: tuple[TokenId, ...] | None = None
-        while drawn < request.max_tokens:
+        while drawn < self._longest:
+            room = min(request.max_tokens - drawn, self._engine.info.context_length - len(prompt + ids))
+            if room < 1:
+                return Written(self._text(ids), ids, drawn, whole=False)
+            most = 1 if first else min(room, self._longest - drawn)
             generation = await self._engine.generate(
-                replace(
-                    request, prompt_ids=prompt + ids, max_tokens=1 if first else request.max_tokens - drawn, stop=(")",),
-                    first_token_ids=first,
-                )
-            )  # fmt: skip
+                replace(request, prompt_ids=prompt + ids, max_tokens=most, stop=(")",), first_token_ids=first)
+            )
             first = None
             for token in generation.token_ids:
                 drawn += 1
@@ -82,7 +89,7 @@ class ArgumentWriter:
             if first == ():
                 break
         raise ToolArgumentsError(
-            f"{name}: expected arguments of at most {request.max_tokens} tokens that fit the signature, found "
+            f"{name}: expected arguments of at most {self._longest} tokens that fit the signature, found "
             f"{self._text(ids)[:200]!r}"
         )
 

@@ -90,7 +90,7 @@ class ToolDecoder:
     ) -> None:  # fmt: skip
         self._engine, self._tools, self._limits = engine, tools, limits or CallLimits()
         self._patterns = {token: call_pattern(entry.tool) for token, entry in tools.items()}
-        self._writer = ArgumentWriter(engine)
+        self._writer = ArgumentWriter(engine, self._limits.argument_tokens)
         self._banned = banned
 
     async def answer(
@@ -157,6 +157,8 @@ class ToolDecoder:
         place, failed = answer.so_far, []
         while True:
             made = await self._call(request, answer, token, probability, consent)
+            if made is None:
+                return None
             if made.result.error is None:
                 answer.text += made.result.text
                 answer.shown += [(each, 0.0, {each: 0.0}) for each in self._engine.encode(made.result.text)]
@@ -182,8 +184,8 @@ class ToolDecoder:
 
     async def _call(
         self, request: GenerateRequest, answer: _Answer, token: TokenId, probability: float, consent: Consent | None
-    ) -> MadeCall:
-        """Writes one call, runs it, and splices what came of it."""
+    ) -> MadeCall | None:
+        """Writes one call, runs it, and splices what came of it; none is made if the answer has no room left for it."""
         entry, begun = self._tools[token], perf_counter()
         answer.transcript += (token,)
         written = ""
@@ -195,14 +197,15 @@ class ToolDecoder:
             arguments = await self._writer.write(
                 replace(
                     request, messages=(), tools=(), forced_ids=(), prompt_ids=answer.so_far, top_logprobs=0,
-                    max_tokens=max(1, min(self._limits.argument_tokens, self._room(answer))),
-                    stop_token_ids=(), logit_bias=self._silenced(request),
+                    max_tokens=answer.left - answer.drawn, stop_token_ids=(), logit_bias=self._silenced(request),
                 ),
                 self._patterns[token], entry.tool.name,
             )  # fmt: skip
-            written = arguments.text
             answer.transcript += arguments.token_ids
             answer.drawn += arguments.drawn
+            if not arguments.whole:
+                return None
+            written = arguments.text
             result = await entry.caller.call(entry.tool.name, written, consent=consent)
         except ToolError as problem:
             seconds = perf_counter() - begun

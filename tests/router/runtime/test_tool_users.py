@@ -106,6 +106,16 @@ def test_nothing_but_a_failure_is_one_that_the_graph_can_answer() -> None:
         router.run("how many?")
 
 
+@pytest.mark.parametrize("room", [0, 1, 3])
+@pytest.mark.parametrize("before", ["", "There are "])
+def test_an_answer_that_is_cut_off_in_a_call_makes_none(before: str, room: int) -> None:
+    with graph(*APPLES[:2], ("how many", f"{before}<tool_add>"), max_tokens=len(before) + 1 + room) as router:
+        result = router.run("how many?")
+    assert result.answer == before.strip()
+    event = answered(result)
+    assert (event.finish_reason, event.calls, event.generated_tokens) == ("length", (), len(before) + 1 + room)
+
+
 def test_calls_are_counted() -> None:
     endless = ((r"=5$", "<tool_add>enough"), *APPLES[1:])
     with graph(*endless, tool_calls=3) as router:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -23,25 +25,32 @@ pytestmark = pytest.mark.asyncio
 ASKED = [example.query for example in examples()][::6]
 
 
-async def answers(engine: Engine, trained: Trained) -> list[CalledAnswer]:
+@asynccontextmanager
+async def decoding(engine: Engine, trained: Trained, bias: float = 0.0) -> AsyncIterator[ToolDecoder]:
     caller = ToolCaller(Registry(trained.tools))
     vocabulary = await tool_vocabulary(engine, trained.tools, trained.folder)
     tools = {
-        vocabulary.ids[tool.name]: CallableTool(tool, vocabulary.texts[tool.name], caller, vocabulary.biases[tool.name])
+        vocabulary.ids[tool.name]: CallableTool(
+            tool, vocabulary.texts[tool.name], caller, vocabulary.biases[tool.name] + bias
+        )
         for tool in trained.tools
     }
-    decoder = ToolDecoder(
-        engine, tools, banned=lambda: vocabulary.banned(engine), limits=CallLimits(calls=3, argument_tokens=24)
-    )
-    request = GenerateRequest(max_tokens=60)
     try:
+        yield ToolDecoder(
+            engine, tools, banned=lambda: vocabulary.banned(engine), limits=CallLimits(calls=3, argument_tokens=24)
+        )
+    finally:
+        await caller.aclose()
+        await engine.close()
+
+
+async def answers(engine: Engine, trained: Trained) -> list[CalledAnswer]:
+    request = GenerateRequest(max_tokens=60)
+    async with decoding(engine, trained) as decoder:
         return [
             await decoder.answer(replace(request, messages=(Message("user", text),)), draw=engine.generate)
             for text in ASKED
         ]
-    finally:
-        await caller.aclose()
-        await engine.close()
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +74,21 @@ async def test_every_call_fits_its_signature_though_the_model_writes_noise(local
 async def test_limits_hold(local: list[CalledAnswer]) -> None:
     assert all(len(answer.calls) <= 3 for answer in local)
     assert all(0 < answer.drawn <= 60 + 24 for answer in local)
+
+
+async def test_an_answer_may_end_with_the_context_in_a_call(trained: Trained) -> None:
+    engine = await create_engine(LocalWorker(model=str(trained.folder / "model")))
+    asked = engine.render(GenerateRequest(messages=(Message("user", ASKED[0]),)))
+    cut = 0
+    async with decoding(engine, trained, bias=100.0) as decoder:  # a call at once
+        for room in range(1, 12):
+            before = engine.encode(" " * (engine.info.context_length - len(asked) - room))
+            request = GenerateRequest(prompt_ids=before + asked, max_tokens=60)
+            answer = await decoder.answer(request, draw=engine.generate)
+            assert answer.generation.finish_reason == "length"
+            assert len(answer.transcript) <= room + 1, "the bracket that opens a call may come after the last token"
+            cut += not answer.calls
+    assert cut >= 3
 
 
 async def test_the_same_transcript_on_vllm(servers: Servers, local: list[CalledAnswer], trained: Trained) -> None:
