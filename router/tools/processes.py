@@ -20,6 +20,11 @@ from router.tools.function import FunctionTool
 _INSIDE = "TOKENGRAPH_TOOL_PROCESS"
 
 
+def in_tool_process() -> bool:
+    """Whether this is a process of ``ToolProcesses``, where nothing but a tool's call runs."""
+    return _INSIDE in os.environ
+
+
 @dataclass(frozen=True)
 class Output:
     """What a tool gave; ``cut`` if it was longer than it may be."""
@@ -84,7 +89,7 @@ class ToolProcesses:
         return None
 
     async def _start(self) -> Process:
-        if _INSIDE in os.environ:
+        if in_tool_process():
             raise ToolUnavailable(
                 "expected tools to be called from outside of a tool's process, found a call from inside one. Put what a "
                 'script runs under `if __name__ == "__main__":`'

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from router.errors import DataError
 from router.tools.builtins.tables import Rows
 from router.tools.errors import ToolFailed
+from router.tools.processes import in_tool_process
 
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 _LIMITS = {
@@ -32,8 +33,10 @@ class SqliteDatabase:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._tables = _tables(connection)
-        for setting in ("query_only=ON", "trusted_schema=OFF", "temp_store=MEMORY", f"hard_heap_limit={_MEMORY}"):
+        for setting in ("query_only=ON", "trusted_schema=OFF", "temp_store=MEMORY"):
             connection.execute(f"PRAGMA {setting}")
+        if in_tool_process():  # elsewhere not ours to set: it holds for all connections of a process
+            connection.execute(f"PRAGMA hard_heap_limit={_MEMORY}")
         for limit, value in _LIMITS.items():
             connection.setlimit(limit, value)
         connection.set_authorizer(_authorised)
@@ -62,7 +65,8 @@ class SqliteDatabase:
                 return f"expected a query that ends within {seconds:g} s, found a longer one"
             case sqlite3.SQLITE_AUTH:
                 return "expected a SELECT, found a statement that does more; this database is read-only"
-        return f"expected SQL that SQLite runs, found: {problem or 'a result too big for memory'}. {self.described()}"
+        found = str(problem) or "a result too big for memory"
+        return f"expected SQL that SQLite runs, found: {found}. {self.described()}"
 
 
 @contextmanager

@@ -172,6 +172,29 @@ def test_a_query_that_takes_much_memory_is_refused(shop: Path, query: str) -> No
         _ask(sql_over([shop]), query)
 
 
+MANY_BIG = (
+    "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 1000) "
+    "SELECT count(*) FROM (SELECT DISTINCT zeroblob(900000) || x FROM c)"
+)
+
+
+async def test_what_a_query_holds_is_bounded_in_the_tools_process(shop: Path) -> None:
+    caller = ToolCaller(Registry([sql_over([shop], seconds=60)]), processes=ToolProcesses(limit=1))
+    try:
+        result = await caller.call("sql", {"query": MANY_BIG})
+        assert isinstance(result.error, ToolFailed) and "too big for memory" in result.text
+        assert (await caller.call("sql", {"query": "SELECT item FROM orders WHERE id = 1"})).text == "pen"
+    finally:
+        await caller.aclose()
+
+
+def test_other_connections_of_this_process_are_not_bounded(shop: Path, people: Path) -> None:
+    for file in (shop, people):
+        _ask(sql_over([file]), "SELECT 1")
+    with contextlib.closing(sqlite3.connect(":memory:")) as other:
+        assert other.execute("PRAGMA hard_heap_limit").fetchone() == (0,)
+
+
 async def test_a_query_that_does_not_stop_by_itself_is_stopped_with_its_process(shop: Path) -> None:
     from dataclasses import replace
 
