@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from router.errors import DataError, Location
+from router.json_text import parse_json
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -55,8 +56,7 @@ def parse_object(line: bytes, where: Location, expected: str) -> dict[str, Any]:
     """One line as a JSON object; raises DataError, with ``expected`` in its message, if it is none."""
     try:
         text = line.decode("utf-8")
-        row = json.loads(text.rstrip())
-        json.dumps(row, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is JSON, but no text
+        row = parse_json(text.rstrip())
     except json.JSONDecodeError as error:
         raise DataError(Location(where.file, where.line, error.colno), expected, f"no JSON: {error.msg}") from error
     except UnicodeError as error:

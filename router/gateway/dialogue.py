@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from router.gateway.own_calls import Approval, is_own, new_ticket, thread_of
 from router.gateway.requests import ChatMessage, ChatRequest
 from router.gateway.runs import Ask
 from router.gateway.structure import held_to
+from router.json_text import parse_json
 from router.runtime.router import RunOptions
 from router.spec.models import AnsweringNode, RouterNode
 from router.types import NodeId
@@ -134,11 +134,12 @@ def _message(turn: ChatMessage) -> Message:
 
 def _arguments(text: str) -> dict[str, Any]:
     try:
-        arguments = json.loads(text or "{}")
+        arguments = parse_json(text or "{}")
     except (ValueError, RecursionError):
         arguments = None
     if not isinstance(arguments, dict):
         raise RequestError(
-            f"expected the arguments of a tool call as a JSON object, found {text[:80]!r}. Send what the response gave"
+            f"expected the arguments of a tool call as a JSON object of whole characters, found {text[:80]!r}. Send what the "
+            "response gave"
         )
     return arguments

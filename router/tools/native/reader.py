@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from router.json_text import parse_json
 from router.spec.wording import quoted, shown
 from router.tools.decimals import read_decimal
 from router.tools.errors import ToolArgumentsError
@@ -121,7 +122,7 @@ def _untagged(text: str) -> list[FoundCall]:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text, parse_float=read_decimal, parse_constant=_refuse)
+        return parse_json(text, parse_float=read_decimal, parse_constant=_refuse)
     except (ValueError, RecursionError, ToolArgumentsError) as problem:
         raise ToolArgumentsError(
             f"expected a call as JSON, {_FORM}, found {quoted(text.strip())} ({problem})"

@@ -23,6 +23,12 @@ from tests.router.runtime.test_stream import Endless
 TOOLS: list[Any] = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]
 
 
+def called_with(arguments: str) -> list[Any]:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    result = {"role": "tool", "tool_call_id": "1", "content": "936"}
+    return [*user("x"), {"role": "assistant", "tool_calls": [call]}, result]
+
+
 def text_of(chunks: Any) -> str:
     return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
 
@@ -140,11 +146,7 @@ def test_tools_with_a_graph_go_to_the_node_that_the_router_chooses(server: Runni
     answer = chat.create(model="desk", messages=user("repeat me"), tools=TOOLS)
     assert answer.choices[0].message.content == "[repeat me]"
     assert [node["node"] for node in answer.usage.nodes] == ["echo"]  # type: ignore[union-attr]
-    turns: list[Any] = [
-        *user("repeat me"),
-        {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
-        {"role": "tool", "tool_call_id": "1", "content": "936"},
-    ]  # fmt: skip
+    turns = [*user("repeat me"), *called_with("{}")[1:]]
     assert chat.create(model="desk", messages=turns).choices[0].message.content == "[repeat me]"
 
 
@@ -154,6 +156,8 @@ def test_tools_with_a_graph_go_to_the_node_that_the_router_chooses(server: Runni
         ({"messages": []}, 400, "messages"),
         ({"messages": [{"role": "assistant", "content": "hi"}]}, 400, "user"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, 400, "text"),
+        ({"messages": called_with("[1]")}, 400, "JSON object"),
+        ({"messages": called_with('{"a": "\\ud83d"}')}, 400, "whole characters"),
         ({"temperature": -1}, 400, "temperature"),
         ({"n": 1000}, 400, "n"),
         ({"response_format": {"type": "json_object"}}, 400, "response_format"),

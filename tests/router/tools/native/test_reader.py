@@ -59,9 +59,14 @@ def test_decimals_reach_the_tool_as_they_were_written() -> None:
         assert json.dumps(arguments) == '{"a": 0.12345678901234568, "b": 1e-20}'
 
 
+def test_a_character_of_two_escapes_is_one() -> None:
+    assert calls('{"name": "add", "arguments": {"a": "\\ud83d\\ude00"}}') == [("add", {"a": "😀"})]
+
+
 @pytest.mark.parametrize(
     "text",
-    ["plain", "a < b <tool", "{", "[1, 2]", '{"name": "Ann", "age": 3}', f"see {json.dumps(ADD)}", f"{json.dumps(ADD)}.", "[]", ""],
+    ["plain", "a < b <tool", "{", "[1, 2]", '{"name": "Ann", "age": 3}', f"see {json.dumps(ADD)}", f"{json.dumps(ADD)}.", "[]", "",
+     '{"name": "add", "arguments": {"a": "\\ud83d"}}'],
 )  # fmt: skip
 def test_other_text_stays_text(text: str) -> None:
     assert "".join(piece for piece in read_turn(text) if isinstance(piece, str)) == text
@@ -79,6 +84,9 @@ def test_other_text_stays_text(text: str) -> None:
         ('{"name": "add", "arguments": {"a": 1e999}}', "below 1.8e308"),
         ('{"name": "add", "arguments": {}} {}', "as JSON"),
         ("add(1, 2)", "as JSON"),
+        ('{"name": "add", "arguments": {"a": "\\ud83d"}}', "surrogates"),
+        ('{"name": "add", "arguments": {"\\ude00": 1}}', "surrogates"),
+        ('{"name": "add", "arguments": "{\\"a\\": \\"\\\\ud83d\\"}"}', "surrogates"),
         ("[" * 100_000, "as JSON"),
         ("", "as JSON"),
     ],
