@@ -2,13 +2,14 @@
 
 Two forms, which between them most public models write: ``<tool_call>{"name": ..., "arguments": {...}}</tool_call>``
 anywhere in the text (Hermes, Qwen), and a text that is nothing but the JSON object of a call, or a list of such (Llama 3,
-with ``parameters``; Mistral and Granite, after a special token that is no text).
+with ``parameters``; Mistral and Granite, after a special token that is no text). Only a call in tags may leave out its
+arguments.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -19,7 +20,8 @@ from router.tools.errors import ToolArgumentsError
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 _FORM = '{"name": NAME, "arguments": {...}}'
-_KEYS = ({"name", "arguments"}, {"name", "parameters"}, {"name"})
+_BARE_KEYS = ({"name", "arguments"}, {"name", "parameters"})  # {"name": "Alice"} is an answer
+_KEYS = (*_BARE_KEYS, {"name"})
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class CallReader:
     def _marked(self, written: str) -> FoundCall:
         inner = written.removeprefix(OPEN).removesuffix(CLOSE)
         try:
-            call = _call(_parsed(inner), written)
+            call = _call(_parsed(inner), written, _KEYS)
         except ToolArgumentsError as problem:
             return FoundCall(written, problem=problem)
         self._after_call = True
@@ -115,7 +117,7 @@ def _untagged(text: str) -> list[FoundCall]:
     try:
         parsed = _parsed(text)
         each = parsed if isinstance(parsed, list) else [parsed]
-        return [_call(one, text if len(each) == 1 else json.dumps(one, ensure_ascii=False)) for one in each]
+        return [_call(one, text if len(each) == 1 else json.dumps(one, ensure_ascii=False), _BARE_KEYS) for one in each]
     except ToolArgumentsError:
         return []
 
@@ -129,8 +131,8 @@ def _parsed(text: str) -> Any:
         ) from None
 
 
-def _call(parsed: Any, written: str) -> FoundCall:
-    if not isinstance(parsed, dict) or parsed.keys() - {"id", "type"} not in _KEYS:
+def _call(parsed: Any, written: str, keys: Collection[Set[str]]) -> FoundCall:
+    if not isinstance(parsed, dict) or parsed.keys() - {"id", "type"} not in keys:
         found = f"the keys {', '.join(map(quoted, parsed)) or 'none'}" if isinstance(parsed, dict) else shown(parsed)
         raise ToolArgumentsError(f"expected a call of the form {_FORM}, found {found}")
     name, arguments = parsed["name"], parsed.get("arguments", parsed.get("parameters", {}))

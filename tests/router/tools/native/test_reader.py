@@ -65,7 +65,8 @@ def test_a_character_of_two_escapes_is_one() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["plain", "a < b <tool", "{", "[1, 2]", '{"name": "Ann", "age": 3}', f"see {json.dumps(ADD)}", f"{json.dumps(ADD)}.", "[]", "",
+    ["plain", "a < b <tool", "{", "[1, 2]", '{"name": "Ann", "age": 3}', f"see {json.dumps(ADD)}", f"{json.dumps(ADD)}.", "[]", "", '{"name": "Alice"}',
+     '[{"name": "Alice"}, {"name": "Bob"}]', f'[{json.dumps(ADD)}, {{"name": "now"}}]',
      '{"name": "add", "arguments": {"a": "\\ud83d"}}'],
 )  # fmt: skip
 def test_other_text_stays_text(text: str) -> None:
