@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from experts.engines.base import Engine
 from experts.engines.requests import GenerateRequest, Message, TokenId
-from router.errors import TokenHeadError
+from router.errors import RequestError, TokenHeadError
 from router.functional.prior import NodeVectors
 from router.tools.base import Tool
 
@@ -109,7 +110,8 @@ def _read(
 
 async def describe(engine: Engine, tools: Sequence[Tool]) -> dict[str, NodeVectors]:
     """What each tool is known by: the states of its name and description, read as a user's words, average-pooled
-    ("Re-Initialization Token Learning"); no examples yet.
+    ("Re-Initialization Token Learning"); no examples yet. Of a description that is longer than the context, the beginning
+    counts.
 
     Raises:
         TokenHeadError: the engine is not ``local``.
@@ -117,13 +119,26 @@ async def describe(engine: Engine, tools: Sequence[Tool]) -> dict[str, NodeVecto
     """
     import numpy as np
 
-    asked = [
-        engine.render(
-            GenerateRequest(messages=(Message("user", f"{tool.name.replace('_', ' ')}: {tool.description}"),))
-        )
-        for tool in tools
-    ]
+    asked = [_told(engine, tool) for tool in tools]
     read = await read_states(engine, [ReadSequence(ids, tuple(range(len(ids)))) for ids in asked])
     parts = np.split(read.hidden, np.cumsum([len(ids) for ids in asked])[:-1])
     none = np.zeros((0, read.hidden.shape[1]), np.float32)
     return {tool.name: NodeVectors(part.mean(0), none) for tool, part in zip(tools, parts, strict=True)}
+
+
+def _told(engine: Engine, tool: Tool) -> tuple[TokenId, ...]:
+    """A tool in a user's words, as much of them as fits the context."""
+
+    def told(length: int) -> tuple[TokenId, ...]:
+        words = f"{tool.name.replace('_', ' ')}: {tool.description[:length]}"
+        return engine.render(GenerateRequest(messages=(Message("user", words),)))
+
+    def too_long(length: int) -> bool:
+        try:
+            told(length)
+        except RequestError:
+            return True
+        return False
+
+    whole = len(tool.description)
+    return told(max(0, bisect_left(range(whole), True, key=too_long) - 1) if too_long(whole) else whole)

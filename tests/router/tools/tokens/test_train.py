@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from experts.engines.config import LocalWorker
 from experts.engines.factory import create_engine
+from experts.engines.requests import GenerateRequest, Message
 from router.errors import DataError, TokenHeadError
 from router.functional.head_rivals import Rivals
 from router.tools.builtins.catalogue import load_builtin
@@ -63,6 +64,23 @@ async def test_a_tool_joins_by_its_description(trained: Trained) -> None:
         await engine.close()
     assert found.texts == {"add": "<tool_add>", "power": "<tool_power>"}
     assert len(found.unoffered) == 2
+
+
+@pytest.mark.asyncio
+async def test_of_a_long_description_the_beginning_counts(trained: Trained) -> None:
+    engine = await create_engine(LocalWorker(model=str(trained.folder / "model")))
+    power = next(tool for tool in load_builtin("arithmetic") if tool.name == "power")
+    long = replace(power, description="Raises a number to a power, exactly. " * 100)
+    room = engine.info.context_length - 1
+    try:
+        overhead = len(engine.render(GenerateRequest(messages=(Message("user", f"{power.name}: "),))))
+        beginning = replace(long, description=long.description[: room - overhead])  # one token a character
+        (whole,), (part,) = [list((await describe(engine, [tool])).values()) for tool in (long, beginning)]
+        assert (whole.description == part.description).all()
+        found = await tool_vocabulary(engine, [*trained.tools, long], trained.folder)
+    finally:
+        await engine.close()
+    assert found.texts["power"] == "<tool_power>"
 
 
 @pytest.mark.asyncio
