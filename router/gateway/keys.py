@@ -55,16 +55,22 @@ class Keys:
 
     def __init__(self, keys: Sequence[ApiKey], environ: Mapping[str, str], spending: Spending | None = None) -> None:
         self._spending = Spending() if spending is None else spending
-        self._accounts: dict[str, Account] = {}
-        self._set(keys, environ, {})
+        self._named: dict[str, Account] = {}  # also of keys that are gone: who comes back has used what it had
+        self.replace(keys, environ)
 
     def replace(self, keys: Sequence[ApiKey], environ: Mapping[str, str]) -> None:
-        """Takes new keys; who stays keeps what is left of limits and budget.
+        """Takes new keys; one of a name that is known has used what that had.
 
         Raises:
-            DataError: a variable that should hold a key is not set, or two keys are the same.
+            DataError: a variable that should hold a key is not set, or two keys are the same. Nothing is changed then.
         """
-        self._set(keys, environ, {account.name: account for account in self._accounts.values()})
+        found: dict[str, ApiKey] = {}
+        for key in keys:
+            digest = _digest_of(key, environ)
+            if digest in found or any(other.name == key.name for other in found.values()):
+                raise DataError(f"API key {key.name}", "names and keys that differ", "one of them twice")
+            found[digest] = key
+        self._accounts = {digest: self._account(key) for digest, key in found.items()}
 
     def __bool__(self) -> bool:
         return bool(self._accounts)
@@ -93,22 +99,23 @@ class Keys:
             )  # fmt: skip
         return account
 
-    def _set(self, keys: Sequence[ApiKey], environ: Mapping[str, str], known: Mapping[str, Account]) -> None:
-        accounts: dict[str, Account] = {}
-        for key in keys:
-            digest = key.sha256
-            if key.variable is not None:
-                if not environ.get(key.variable):
-                    raise DataError(
-                        f"API key {key.name}", f"its key in the variable {key.variable}", "no such variable"
-                    )
-                digest = _digest(environ[key.variable].encode("utf-8", "surrogateescape"))
-            assert digest is not None  # ApiKey has one of the two
-            if digest in accounts or any(account.name == key.name for account in accounts.values()):
-                raise DataError(f"API key {key.name}", "names and keys that differ", "one of them twice")
-            account = known.get(key.name)
-            accounts[digest] = Account(key, self._spending) if account is None else account.with_limits(key)
-        self._accounts = accounts
+    def _account(self, key: ApiKey) -> Account:
+        account = self._named.get(key.name)
+        if account is None:
+            account = self._named[key.name] = Account(key, self._spending)
+        else:
+            account.limit(key)
+        return account
+
+
+def _digest_of(key: ApiKey, environ: Mapping[str, str]) -> str:
+    """The hash by which a key is known."""
+    if key.sha256 is not None:
+        return key.sha256
+    assert key.variable is not None  # ApiKey has one of the two
+    if not environ.get(key.variable):
+        raise DataError(f"API key {key.name}", f"its key in the variable {key.variable}", "no such variable")
+    return _digest(environ[key.variable].encode("utf-8", "surrogateescape"))
 
 
 def _digest(secret: bytes) -> str:

@@ -27,6 +27,12 @@ class Bucket:
         self._at = now
         return self._level
 
+    def hold(self, capacity: int) -> None:
+        """Another capacity from now on. What was taken stays taken, but what was within the old one makes no debt."""
+        level = self.level
+        self._level = max(min(0.0, level), level + capacity - self.capacity)
+        self.capacity = capacity
+
     def take(self, amount: float) -> None:
         """Takes out, below zero if need be."""
         self._level = self.level - amount
@@ -40,18 +46,21 @@ class Account:
     """A key's use; what it used in all is counted in ``spending``."""
 
     def __init__(self, key: ApiKey, spending: Spending, clock: Callable[[], float] = time.monotonic) -> None:
-        self._key, self._spending, self._clock = key, spending, clock
-        self._requests = None if key.requests_per_minute is None else Bucket(key.requests_per_minute, clock)
-        self._tokens = None if key.tokens_per_minute is None else Bucket(key.tokens_per_minute, clock)
+        self._spending, self._clock = spending, clock
+        self._requests: Bucket | None = None
+        self._tokens: Bucket | None = None
+        self.limit(key)
 
     @property
     def name(self) -> str:
         """How logs and metrics call it."""
         return self._key.name
 
-    def with_limits(self, key: ApiKey) -> Account:
-        """The same use under limits that may have changed."""
-        return self if key == self._key else Account(key, self._spending, self._clock)
+    def limit(self, key: ApiKey) -> None:
+        """The key as it is now: what was used stays used, also by requests that are under way, and its bounds hold."""
+        self._key = key
+        self._requests = self._bucket(self._requests, key.requests_per_minute)
+        self._tokens = self._bucket(self._tokens, key.tokens_per_minute)
 
     def admit(self) -> None:
         """Counts a request.
@@ -89,3 +98,9 @@ class Account:
                 found[f"x-ratelimit-limit-{what}"] = str(bucket.capacity)
                 found[f"x-ratelimit-remaining-{what}"] = str(max(0, int(bucket.level)))
         return found
+
+    def _bucket(self, bucket: Bucket | None, capacity: int | None) -> Bucket | None:
+        if bucket is None or capacity is None:
+            return None if capacity is None else Bucket(capacity, self._clock)
+        bucket.hold(capacity)
+        return bucket

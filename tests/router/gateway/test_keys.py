@@ -103,6 +103,46 @@ def test_a_bucket_refills_evenly() -> None:
     assert bucket.level == 60
 
 
+@pytest.mark.parametrize(
+    ("taken", "capacity", "left"), [(20, 30, 10), (20, 600, 580), (20, 6, 0), (70, 6, -10), (70, 80, 10)]
+)
+def test_a_bucket_of_another_size_keeps_what_was_taken(taken: int, capacity: int, left: int) -> None:
+    bucket = Bucket(60, lambda: 0.0)
+    bucket.take(taken)
+    bucket.hold(capacity)
+    assert (bucket.level, bucket.capacity) == (left, capacity)
+
+
+def test_an_edit_of_a_key_refills_no_limit() -> None:
+    ann = ApiKey(name="ann", sha256=digest("a"), requests_per_minute=2, tokens_per_minute=100)
+    keys = Keys([ann], {})
+    account = keys.account("Bearer a")
+    assert account is not None
+    account.admit()
+    account.admit()
+    keys.replace([ann.model_copy(update={"budget": 1000})], {})
+    changed = keys.account("Bearer a")
+    assert changed is not None
+    with pytest.raises(Refused, match="at most 2 requests"):
+        changed.admit()
+    keys.replace([], {})
+    keys.replace([ann.model_copy(update={"requests_per_minute": 60})], {})
+    back = keys.account("Bearer a")
+    assert back is not None and back.headers()["x-ratelimit-remaining-requests"] == "58"
+    account.charge(200)  # a request that was under way all the while
+    with pytest.raises(Refused, match="at most 100 tokens"):
+        back.admit()
+
+
+def test_keys_that_are_refused_change_nothing() -> None:
+    ann = ApiKey(name="ann", sha256=digest("a"), requests_per_minute=2)
+    keys = Keys([ann], {})
+    with pytest.raises(DataError, match="NOPE"):
+        keys.replace([ann.model_copy(update={"requests_per_minute": 9}), ApiKey(name="bob", variable="NOPE")], {})
+    account = keys.account("Bearer a")
+    assert account is not None and account.headers()["x-ratelimit-limit-requests"] == "2"
+
+
 def test_new_limits_leave_what_was_used() -> None:
     keys = Keys([ApiKey(name="ann", sha256=digest("a"), budget=100)], {})
     account = keys.account("Bearer a")
