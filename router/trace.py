@@ -41,11 +41,16 @@ class _Visit(_Frozen):
 
 
 class TokenLogprob(_Frozen):
-    """A written token, its natural log-probability under the model, and the likeliest alternatives by text."""
+    """A written token, its natural log-probability under the model, and the likeliest alternatives by text.
+
+    Attributes:
+        offset: characters of the answer before it. White space that is left out around an answer has no place in it.
+    """
 
     token: str
     logprob: float
     top: tuple[tuple[str, float], ...] = ()
+    offset: int = 0
 
 
 class Routed(_Visit):

@@ -74,14 +74,11 @@ def chat_logprobs(result: RunResult) -> ChatLogprobs:
 def completion_logprobs(result: RunResult) -> CompletionLogprobs:
     """Log-probabilities in the form of completions."""
     tokens = _tokens(result)
-    offsets = [0]
-    for token in tokens:
-        offsets.append(offsets[-1] + len(token.token))
     return {
         "tokens": [token.token for token in tokens],
         "token_logprobs": [token.logprob for token in tokens],
         "top_logprobs": [dict(token.top) for token in tokens],
-        "text_offset": offsets[:-1],
+        "text_offset": [token.offset for token in tokens],
     }
 
 

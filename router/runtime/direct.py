@@ -76,7 +76,7 @@ class DirectRun:
         exact = exact if isinstance(exact, Prompt) else tuple(exact)
         query = exact.text if isinstance(exact, Prompt) else _last_question(exact)
         allowance = Allowance(self._spec.budget, NOTHING_SPENT, 0, 1, 0.0)
-        writer = None if send is None else Writer(send, self._spec, self._name)
+        writer = None if send is None else Writer(send, self._spec, self._name, raw=isinstance(exact, Prompt))
         visit = Visit(query, (), (), allowance, None if writer is None else writer.write, options, exact)
         try:
             check_node(self._spec, self._name, options)

@@ -19,17 +19,27 @@ def token_texts(engine: Engine, ids: Sequence[TokenId]) -> Iterator[str]:
         yield engine.decode((*before, token_id))[len(engine.decode(before)) :]
 
 
-def token_logprobs(engine: Engine, generation: Generation, working: str) -> tuple[TokenLogprob, ...]:
+def token_logprobs(engine: Engine, generation: Generation, working: str, answer: str) -> tuple[TokenLogprob, ...]:
     """One entry a token of the answer; what it worked out before, and what ended it, are left out."""
     found: list[TokenLogprob] = []
-    written = 0
+    begin = generation.text.index(answer, len(working))
     tops: Iterable[dict[TokenId, float]] = generation.top_logprobs or repeat({})
+    places = _places(engine, generation.token_ids)
     texts = token_texts(engine, generation.token_ids)
-    for text, logprob, top in zip(texts, generation.logprobs, tops, strict=False):
-        if written >= len(generation.text):
+    for place, text, logprob, top in zip(places, texts, generation.logprobs, tops, strict=False):
+        if place >= len(generation.text):
             break
-        if written >= len(working):
+        if place >= len(working):
             alternatives = tuple((engine.decode((other,)), value) for other, value in top.items())
-            found.append(TokenLogprob(token=text, logprob=logprob, top=alternatives))
-        written += len(text)
+            offset = min(max(0, place - begin), len(answer))
+            found.append(TokenLogprob(token=text, logprob=logprob, top=alternatives, offset=offset))
     return tuple(found)
+
+
+def _places(engine: Engine, ids: Sequence[TokenId]) -> Iterator[int]:
+    """Where each token begins in the text that they make, in which special tokens have no text."""
+    place = 0
+    for number, token_id in enumerate(ids):
+        yield place
+        before = ids[max(0, number - _WINDOW) : number]
+        place += len(engine.decode((*before, token_id), plain=True)) - len(engine.decode(before, plain=True))

@@ -15,16 +15,24 @@ class Writer:
     Text is the answer (``Delta.working`` false) only where nothing but a failure can come after it; the white space
     around an answer is left out. Elsewhere it is working, and the answer follows in one piece when the branch has come
     to its end. So the pieces that are not working add up to the answer.
+
+    Args:
+        raw: all that is written is the answer as it is, since it goes on with a prompt.
     """
 
-    def __init__(self, send: Callable[[Delta | Event], None], spec: GraphSpec, name: NodeId) -> None:
+    def __init__(
+        self, send: Callable[[Delta | Event], None], spec: GraphSpec, name: NodeId, *, raw: bool = False
+    ) -> None:
         node = spec.nodes[name]
-        self._send, self._name = send, name
+        self._send, self._name, self._raw = send, name, raw
         self._live = isinstance(node, AnsweringNode) and node.answer_after is None and not _goes_on(spec, name)
         self._sent = self._held = ""
 
     def write(self, text: str) -> None:
         """The next piece of the model's text."""
+        if self._raw:
+            self._answer(text)
+            return
         if not self._live:
             self._send(Delta(node=self._name, text=text, working=True))
             return

@@ -99,14 +99,14 @@ class AnswerVisitor:
             whole = replace(generation, token_ids=written.transcript)
             outcome = await self._hand_on(engine, written.asked or request, whole, visit, handed_on, most)
             return replace(outcome, event=outcome.event.model_copy(update={"calls": written.calls}))
-        working, answer = split_answer(self._node, generation.text, options)
+        working, answer = split_answer(self._node, generation.text, visit, options)
         probability = math.exp(written.mean_logprob)
         return Outcome(
             event=Answered(
                 node=self._name, query=visit.query, answer=answer, working=working, probability=probability,
                 finish_reason=ended(generation), prompt_tokens=generation.prompt_tokens + written.spliced,
                 generated_tokens=written.drawn, activated_parameters=engine.info.activated_parameters, calls=written.calls,
-                logprobs=() if options.logprobs is None else token_logprobs(engine, generation, working),
+                logprobs=() if options.logprobs is None else token_logprobs(engine, generation, working, answer),
             ),
             reply=Reply(node=self._name, text=answer, logprob=written.mean_logprob),
             probability=probability,

@@ -56,8 +56,13 @@ def ended(generation: Generation) -> Literal["stop", "length"]:
     return generation.finish_reason
 
 
-def split_answer(node: AnsweringNode, text: str, options: RunOptions) -> tuple[str, str]:
-    """Working and answer; where a structure was asked for, nothing but the answer was written."""
+def split_answer(node: AnsweringNode, text: str, visit: Visit, options: RunOptions) -> tuple[str, str]:
+    """Working and answer; where a structure was asked for, nothing but the answer was written.
+
+    What goes on with a prompt is no answer: all of it counts, white space too.
+    """
+    if isinstance(visit.asked, Prompt):
+        return "", text
     mark = node.answer_after if options.structure is None else None
     if mark is None or mark not in text:
         return "", text.strip()

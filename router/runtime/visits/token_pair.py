@@ -66,7 +66,7 @@ class TokenPairVisitor:
         generation = result.generation
         written, reason = len(generation.token_ids), ended(generation)
         visit.allowance.check_length(written, longest(self._node, options), reason)
-        working, answer = split_answer(self._node, generation.text, options)
+        working, answer = split_answer(self._node, generation.text, visit, options)
         probability = math.exp(generation.mean_logprob)
         small = pair.models.small
         return Outcome(
@@ -74,7 +74,7 @@ class TokenPairVisitor:
                 node=self._name, query=visit.query, answer=answer, working=working, probability=probability,
                 finish_reason=reason, prompt_tokens=generation.prompt_tokens, generated_tokens=written,
                 activated_parameters=pair.activated_parameters(result.large_share),
-                logprobs=() if options.logprobs is None else token_logprobs(small, generation, working),
+                logprobs=() if options.logprobs is None else token_logprobs(small, generation, working, answer),
                 pair=PairWriting(
                     large_share=result.large_share, switches=result.switches, threshold=pair.switching.threshold,
                     tokens=tuple(_tokens(pair, result)) if options.authors else (),

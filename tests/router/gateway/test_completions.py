@@ -10,7 +10,7 @@ import pytest
 
 from router import Router
 from router.types import WorkerId
-from tests.router.gateway.graphs import lone
+from tests.router.gateway.graphs import lone, user
 from tests.router.gateway.recording import Recording
 from tests.router.gateway.servers import Running, serving
 from tests.router.runtime.graphs import edge, expert, router, says, spec
@@ -30,6 +30,35 @@ def test_a_node_goes_on_with_the_prompt_as_it_is() -> None:
     text, ids = engine.requests
     assert text.messages == () and engine.decode(text.prompt_ids or ()) == "once upon"
     assert (text.max_tokens, text.top_logprobs, ids.prompt_ids) == (3, 2, (5, 6, 7))
+
+
+def test_a_completion_is_the_raw_text() -> None:
+    written = "\n 1+1=2 \n"
+    with serving(lone(says(written), answer_after="=", stop=["#"])) as running:
+        create = running.client().completions.create
+        choice = create(model="lone", prompt="x", logprobs=0).choices[0]
+        chunks = [chunk.choices[0] for chunk in create(model="lone", prompt="x", logprobs=0, stream=True)]
+        question = running.client().chat.completions.create(model="lone", messages=user("x"))
+    assert choice.text == written == "".join(chunk.text for chunk in chunks)
+    assert len(chunks) > len(written), "piece by piece"
+    for logprobs in (choice.logprobs, chunks[-1].logprobs):
+        assert logprobs is not None
+        assert (logprobs.tokens, logprobs.text_offset) == ([*written], [*range(len(written))])
+    assert question.choices[0].message.content == "2", "an answer to a question is what the spec says"
+
+
+@pytest.mark.parametrize("model", ["lone", "pair"])
+def test_offsets_fit_the_text(model: str) -> None:
+    """Special tokens are told with the others, but the text has none; around an answer there is no white space."""
+    worker = says(" a<end>bc ")
+    nodes = {"a": expert("w"), "b": expert("w")}
+    graph = lone(worker) if model == "lone" else spec("a", {"w": worker}, nodes, edge("a", "b", "error"), name="pair")
+    with serving(graph) as running:
+        choice = running.client().completions.create(model=model, prompt="x", logprobs=0).choices[0]
+    assert choice.logprobs is not None
+    assert choice.logprobs.tokens == [" ", "a", "<end>", "b", "c", " "]
+    expected = (" abc ", [0, 1, 2, 2, 3, 4]) if model == "lone" else ("abc", [0, 0, 1, 1, 2, 3])
+    assert (choice.text, choice.logprobs.text_offset) == expected
 
 
 def test_the_graph_takes_a_prompt_for_a_question(server: Running) -> None:
