@@ -41,11 +41,8 @@ class _Visit(_Frozen):
 
 
 class TokenLogprob(_Frozen):
-    """A written token, its natural log-probability under the model, and the likeliest alternatives by text.
-
-    Attributes:
-        offset: characters of the answer before it. White space that is left out around an answer has no place in it.
-    """
+    """A written token, its natural log-probability under the model, the likeliest alternatives by text, and how many
+    characters of the answer stand before it."""
 
     token: str
     logprob: float
@@ -173,14 +170,21 @@ class Joined(_Visit):
 
 
 class Failed(_Visit):
-    """A node failed. ``next`` lists where its error or fallback edges lead."""
+    """A node failed; its tokens are those until then. ``next`` lists where its error or fallback edges lead."""
 
     kind: Literal["failed"] = "failed"
     error: str
     next: tuple[NodeId, ...] = ()
 
 
-Event = Annotated[Routed | Answered | Called | Joined | Failed, Field(discriminator="kind")]
+class Stopped(_Visit):
+    """A visit did not end: nobody waits for the run any more, or it waits for the user and begins anew. In no result."""
+
+    kind: Literal["stopped"] = "stopped"
+    reason: Literal["cut off", "waits for a yes"]
+
+
+Event = Annotated[Routed | Answered | Called | Joined | Failed | Stopped, Field(discriminator="kind")]
 
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 

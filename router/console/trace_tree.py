@@ -12,7 +12,7 @@ from router.console.authors import by_author
 from router.console.terminal import duration, one_line, quantity
 from router.runtime.result import RunResult, Usage
 from router.spec import GraphSpec
-from router.trace import Answered, Called, Event, Failed, Joined, Pick, Routed, WrittenCall
+from router.trace import Answered, Called, Event, Failed, Joined, Pick, Routed, Stopped, WrittenCall
 from router.types import NodeId
 
 Edges = Collection[tuple[NodeId, NodeId]]
@@ -108,6 +108,8 @@ def label(event: Event, asked: Collection[str] = ()) -> Text:
             onward = f", goes on to {', '.join(event.next)}" if event.next else ""
             first = [(event.node, "bold red"), (f" failed{onward}", "red")]
             details = [("error", one_line(event.error))]
+        case Stopped():
+            first, details = [(event.node, "bold yellow"), (f" stopped: {event.reason}", "yellow")], []
     if not isinstance(event, Joined) and event.query not in asked:
         details.insert(0, ("asked", one_line(event.query)))
     text = Text.assemble(*first, (f"  {_cost(event)}", "dim"))

@@ -29,11 +29,11 @@ async def chat(call: Call) -> None:
     messages = messages_of(request.messages)
     decides, affinity = call.deployment.decides, call.gateway.affinity
     course = affinity.course(keys_before(call.scope, messages, request.session, request.user) if decides else ())
-    asks = await asks_of(call, request, messages, course, approval)
+    async with call.in_time():
+        asks = await asks_of(call, request, messages, course, approval)
     form = Form(reads_calls=bool(asks[0].options.tools), shows_calls=bool(request.show_tool_calls))
 
     def note(results: list[RunResult]) -> None:
-        call.finish(results)
         if decides and results[0].pending is None:
             answer = answered(results[0], form)
             turn = Message("assistant", answer["content"] or "", _called(answer))
@@ -43,7 +43,7 @@ async def chat(call: Call) -> None:
         if request.stream:
             await send_events(call.exchange, partial(_stream, call, request, asks, form, note))
         else:
-            results = await run_all(call.deployment.router, asks)
+            results = await run_all(call, asks)
             note(results)
             await call.exchange.reply(200, _completion(call, request, results, form))
 
@@ -53,7 +53,7 @@ async def _stream(
     put: Callable[[object], None],
 ) -> None:  # fmt: skip
     stream = ChatStream(put, call, form, logprobs=bool(request.logprobs))
-    results = await run_all(call.deployment.router, asks, [partial(stream.send, place) for place in range(len(asks))])
+    results = await run_all(call, asks, [partial(stream.send, place) for place in range(len(asks))])
     note(results)
     usage = request.stream_options is not None and request.stream_options.include_usage
     stream.finish(results, usage=usage)
@@ -68,7 +68,7 @@ def _completion(call: Call, request: ChatRequest, results: list[RunResult], form
         "choices": [
             _choice(place, result, form, logprobs=bool(request.logprobs)) for place, result in enumerate(results)
         ],
-        "usage": usage_of(event for result in results for event in result.events),
+        "usage": usage_of(call.visits),
         "tokengraph": detail_of(call.exchange.request_id, results),
     }
 

@@ -59,8 +59,7 @@ class ChatStream:
                 last["tokengraph"] = detail
             self._put(last)
         if usage:
-            every = (event for result in results for event in result.events)
-            self._put(self._head() | {"usage": usage_of(every), "tokengraph": detail})
+            self._put(self._head() | {"usage": usage_of(self._call.visits), "tokengraph": detail})
 
     def _choice(self, place: int) -> LiveAnswer:
         if place not in self._choices:

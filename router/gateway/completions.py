@@ -30,8 +30,7 @@ async def completions(call: Call) -> None:
     if request.stream:
         await send_events(call.exchange, partial(_stream, call, request, asks))
         return
-    results = await run_all(call.deployment.router, asks)
-    call.finish(results)
+    results = await run_all(call, asks)
     body = _head(call)
     for place, result in enumerate(results):
         logprobs = None if request.logprobs is None else completion_logprobs(result)
@@ -53,8 +52,7 @@ async def _stream(call: Call, request: CompletionRequest, asks: list[Ask], put: 
         put(chunk(place, text))
 
     choices = [LiveAnswer(partial(write, place)) for place in range(len(asks))]
-    results = await run_all(call.deployment.router, asks, [choice.push for choice in choices])
-    call.finish(results)
+    results = await run_all(call, asks, [choice.push for choice in choices])
     usage = request.stream_options is not None and request.stream_options.include_usage
     for place, (choice, result) in enumerate(zip(choices, results, strict=True)):
         choice.finish(result.answer)
@@ -106,5 +104,5 @@ def _head(call: Call) -> Completion:
 def _tail(call: Call, body: Completion, results: list[RunResult], *, usage: bool) -> Completion:
     body["tokengraph"] = detail_of(call.exchange.request_id, results)
     if usage:
-        body["usage"] = usage_of(event for result in results for event in result.events)
+        body["usage"] = usage_of(call.visits)
     return body

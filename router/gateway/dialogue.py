@@ -106,7 +106,7 @@ async def _responsible(call: Call, messages: Sequence[Message], course: Course) 
     plain = [m for m in messages if m.role in ("system", "user") or (m.role == "assistant" and not m.tool_calls)]
     while plain[-1].role != "user":
         plain.pop()
-    decision = await call.deployment.router.aroute(plain)
+    decision = await call.deployment.router.aroute(plain, listener=call.listener())
     chosen = [choice.node for choice in decision.chosen if choice.node is not None]
     if not chosen or not isinstance(spec.nodes[chosen[0]], AnsweringNode):
         raise RequestError(

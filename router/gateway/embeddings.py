@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 
+from router.errors import EngineError
 from router.gateway.gateway import Call
 from router.gateway.requests import EmbeddingRequest, read
 from router.gateway.responses import EmbeddingList
@@ -15,11 +16,15 @@ async def embeddings(call: Call) -> None:
     worker = call.deployment.encoder(request.model)
     call.model, call.operation = request.model, "embeddings"
     texts = [request.input] if isinstance(request.input, str) else request.input
-    engine = await call.deployment.router.engine(worker)
-    vectors = await engine.embed(texts)
-    tokens = sum(len(engine.encode(text)) for text in texts)
-    if call.account is not None:
-        call.account.charge(tokens)
+    async with call.in_time():
+        engine = await call.deployment.router.engine(worker)
+        tokens = sum(len(engine.encode(text)) for text in texts)
+        call.embedded = tokens  # from here on, also if the client does not wait for the vectors
+        try:
+            vectors = await engine.embed(texts)
+        except EngineError:
+            call.embedded = 0
+            raise
     body: EmbeddingList = {
         "object": "list",
         "model": request.model,

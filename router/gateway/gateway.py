@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from router.errors import DeadlineExceeded
 from router.gateway.affinity import Affinity
 from router.gateway.deployment import Deployment
 from router.gateway.exchange import Exchange
@@ -15,7 +18,6 @@ from router.gateway.logs import log
 from router.gateway.metrics import Metrics
 from router.gateway.telemetry import Finished, Telemetry
 from router.gateway.traces import Trace, Traces
-from router.runtime.result import RunResult
 from router.trace import Event
 
 
@@ -64,7 +66,9 @@ class Call:
 
     Attributes:
         model: the model that was asked for, once that is known to exist.
-        runs: the events of its runs, also of one that failed.
+        runs: the visits of its runs that were made for it, whichever way these ended.
+        embedded: tokens that it had turned into vectors.
+        deadline: ``time.monotonic()`` value at which the client gets an error in place of an answer.
     """
 
     gateway: Gateway
@@ -75,7 +79,11 @@ class Call:
     operation: str = ""
     model: str = ""
     created: int = field(default_factory=lambda: int(time.time()))
-    runs: list[tuple[Event, ...]] = field(default_factory=list)
+    runs: list[list[Event]] = field(default_factory=list)
+    embedded: int = 0
+
+    def __post_init__(self) -> None:
+        self.deadline = time.monotonic() + self.gateway.settings.seconds
 
     @property
     def owner(self) -> str | None:
@@ -88,23 +96,40 @@ class Call:
         return f"{self.owner}\n{self.model}"
 
     @property
-    def deadline(self) -> float:
-        """``time.monotonic()`` value at which the client gets an error in place of an answer."""
-        return time.monotonic() + self.gateway.settings.seconds
+    def visits(self) -> list[Event]:
+        """Those of all runs."""
+        return [event for run in self.runs for event in run]
 
-    def finish(self, results: Sequence[RunResult]) -> None:
-        """Notes the runs of the request."""
-        self.runs = [result.events for result in results]
+    def listener(self) -> Callable[[Event], None]:
+        """Notes the visits of one more run."""
+        run: list[Event] = []
+        self.runs.append(run)
+        return run.append
+
+    @asynccontextmanager
+    async def in_time(self) -> AsyncIterator[None]:
+        """Ends what is not done by the deadline.
+
+        Raises:
+            DeadlineExceeded: it was not.
+        """
+        try:
+            async with asyncio.timeout(self.deadline - time.monotonic()) as scope:
+                yield
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            raise DeadlineExceeded(
+                "expected an answer before the request's deadline, found none. Ask for less, or let the server wait longer"
+            ) from error
 
     def settle(self, error: Exception | None) -> None:
         """Books what the request took: the account, metrics, the trace, spans, the log."""
-        if error is not None and not self.runs and (events := getattr(error, "events", ())):
-            self.runs = [events]
         gateway, exchange = self.gateway, self.exchange
-        for events in self.runs:
-            gateway.metrics.run(events)
-        every = [event for events in self.runs for event in events]
+        runs, every = tuple(tuple(run) for run in self.runs if run), self.visits
+        gateway.metrics.run(every)
         read, written = sum(e.prompt_tokens for e in every), sum(e.generated_tokens for e in every)
+        read += self.embedded
         if self.account is not None:
             self.account.charge(read + written)
         if not self.model:
@@ -112,13 +137,13 @@ class Call:
         kind = None if error is None else type(error).__name__
         said = None if error is None else str(error) or kind
         gateway.traces.add(
-            exchange.request_id, Trace(self.model, self.created, self.owner, tuple(self.runs), said)
+            exchange.request_id, Trace(self.model, self.created, self.owner, runs, said)
         )  # fmt: skip
         if gateway.telemetry:
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in exchange.headers.items()}
             seconds = time.perf_counter() - exchange.started
             gateway.telemetry.record(
-                Finished(self.operation, self.model, exchange.request_id, headers, seconds, tuple(self.runs), kind)
+                Finished(self.operation, self.model, exchange.request_id, headers, seconds, runs, kind)
             )
         exchange.said |= {
             "model": self.model, "prompt_tokens": read, "completion_tokens": written,

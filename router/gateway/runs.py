@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from router.errors import DeadlineExceeded, NothingPending
+from router.errors import NothingPending
+from router.gateway.gateway import Call
 from router.gateway.own_calls import Approval
 from router.runtime.query import Prompt, Query
 from router.runtime.result import RunResult
@@ -34,27 +34,23 @@ class Ask:
     approval: Approval | None = None
 
 
-async def run_all(router: Router, asks: Sequence[Ask], sends: Sequence[Send] | None = None) -> list[RunResult]:
-    """Runs side by side; the first that fails ends the others.
+async def run_all(call: Call, asks: Sequence[Ask], sends: Sequence[Send] | None = None) -> list[RunResult]:
+    """Runs side by side; the first that fails ends the others. The call notes what they take.
 
     Args:
         sends: for each run, what receives its text and events as they come.
 
     Raises:
-        DeadlineExceeded: a run's deadline has passed.
+        DeadlineExceeded: the request's deadline has passed.
         TokengraphError: that of the run that failed.
     """
-    each = [(ask, None if sends is None else sends[place]) for place, ask in enumerate(asks)]
-    deadline = min(ask.options.deadline or float("inf") for ask in asks)
-    try:
-        async with asyncio.timeout(deadline - time.monotonic()) as scope:
-            return [await _run(router, *each[0])] if len(each) == 1 else await _side_by_side(router, each)
-    except TimeoutError as error:
-        if not scope.expired():
-            raise
-        raise DeadlineExceeded(
-            "expected an answer before the request's deadline, found none. Ask for fewer tokens, or let the server wait longer"
-        ) from error
+    router = call.deployment.router
+    each = [
+        (replace(ask, options=replace(ask.options, listener=call.listener())), None if sends is None else sends[place])
+        for place, ask in enumerate(asks)
+    ]
+    async with call.in_time():
+        return [await _run(router, *each[0])] if len(each) == 1 else await _side_by_side(router, each)
 
 
 async def _side_by_side(router: Router, each: Sequence[tuple[Ask, Send | None]]) -> list[RunResult]:

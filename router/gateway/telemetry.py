@@ -104,7 +104,10 @@ def telemetry_at(url: str) -> Telemetry:
     return telemetry_to(OTLPSpanExporter(endpoint=url))
 
 
-_OPERATIONS = {"answered": "chat", "routed": "route", "called": "execute_tool", "joined": "join", "failed": "visit"}
+_OPERATIONS = {
+    "answered": "chat", "routed": "route", "called": "execute_tool", "joined": "join", "failed": "visit",
+    "stopped": "visit",
+}  # fmt: skip
 
 
 def _request_attributes(finished: Finished) -> dict[str, AttributeValue]:

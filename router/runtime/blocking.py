@@ -65,7 +65,8 @@ class Blocking(ABC):
     def resume(self, thread_id: str, *, approve: bool | None = None) -> RunResult:
         """Finishes the last run of a thread after it was interrupted (the process was killed, a node failed).
 
-        Visits that had ended are not made again. A run that had finished gives its result again.
+        Visits that had ended are not made again. A run that had finished gives its result again. Of one that waited for
+        the user, ``usage`` is that of the part after it; the trace is whole.
 
         Args:
             approve: the user's answer to ``RunResult.pending``. A yes is good for that one call; after a kill in the

@@ -15,11 +15,12 @@ from router.runtime.query import Prompt, Query
 from router.runtime.result import RunResult, route_of, usage_of
 from router.runtime.structures import check_node
 from router.runtime.tools import ToolPool
+from router.runtime.unfinished import milliseconds_since, telling
 from router.runtime.visits import Visit, Visitor, visitor
 from router.runtime.work import NOTHING_SPENT
 from router.runtime.writer import Writer
 from router.spec.models import AnsweringNode, GraphSpec
-from router.trace import Delta, Event, Failed
+from router.trace import Delta, Event
 from router.types import NodeId
 
 
@@ -79,25 +80,25 @@ class DirectRun:
         writer = None if send is None else Writer(send, self._spec, self._name, raw=isinstance(exact, Prompt))
         visit = Visit(query, (), (), allowance, None if writer is None else writer.write, options, exact)
         try:
-            check_node(self._spec, self._name, options)
-            allowance.check(writes=True)
-            await self._visitor.load(visit)
-            loaded = time.perf_counter()
-            outcome = await allowance.in_time(self._visitor.visit(visit))
-            if outcome.reply is None:
-                raise EngineError(
-                    f"expected an answer of the node {self._name}, found that it hands the query on. Ask the graph"
-                )
+            with telling(self._name, visit):
+                check_node(self._spec, self._name, options)
+                allowance.check(writes=True)
+                await self._visitor.load(visit)
+                loaded = time.perf_counter()
+                outcome = await allowance.in_time(self._visitor.visit(visit))
+                if outcome.reply is None:
+                    raise EngineError(
+                        f"expected an answer of the node {self._name}, found that it hands the query on. Ask the graph"
+                    )
         except TokengraphError as error:
-            failed = Failed(node=self._name, query=query, error=str(error), milliseconds=_milliseconds(started))
-            error.events = (failed,)
             if send is not None:
-                send(failed)
+                send(error.events[-1])
             raise
-        event = outcome.event.model_copy(update={"milliseconds": _milliseconds(loaded)})
+        event = outcome.event.model_copy(update={"milliseconds": milliseconds_since(loaded)})
         answer = outcome.reply["text"]
         if writer is not None:
             writer.end(event, answer)
+        options.tell(event)
         events = (event,)
         usage = usage_of(events, seconds=time.perf_counter() - started, cost=0.0)
         return RunResult(query, answer, route_of(events), usage, events)
@@ -108,7 +109,3 @@ def _last_question(messages: Sequence[Message]) -> str:
     if asked is None or messages[-1].role == "assistant":
         raise RunError("expected a dialogue that ends with a user's or a tool's turn, found another. Add one")
     return asked
-
-
-def _milliseconds(started: float) -> float:
-    return 1000 * (time.perf_counter() - started)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from experts.engines.requests import JsonStructure
 from experts.moe.mask import ExpertMask
 from router.spec.models import GraphSpec, JoinNode
+from router.trace import Event
 from router.types import NodeId
 
 RUN_OPTIONS = "run_options"
@@ -35,6 +36,8 @@ class RunOptions:
             and its own ``stop`` and ``answer_after`` do not apply.
         keep: for a router, the node that it chose for the dialogue's earlier turns. It stays with that one unless
             another outcome is more probable by ``margin``.
+        listener: told of each visit that this run makes when it is over, whichever way: so it is known what a run took that
+            has no result.
     """
 
     max_tokens: int | None = None
@@ -50,6 +53,12 @@ class RunOptions:
     structure: JsonStructure | None = None
     keep: Mapping[NodeId, NodeId] = field(default_factory=dict)
     margin: float = 0.0
+    listener: Callable[[Event], None] | None = None
+
+    def tell(self, event: Event) -> None:
+        """Tells the listener, if there is one."""
+        if self.listener is not None:
+            self.listener(event)
 
 
 NO_OPTIONS = RunOptions()

@@ -13,7 +13,7 @@ from router.trace import EVENT, Answered, Event, Pick, Routed
 
 @dataclass(frozen=True)
 class Usage:
-    """What a run took.
+    """What a run took, or the part of one that goes on after it waited for the user.
 
     Attributes:
         activated_parameters: weights used per written token, averaged over the written tokens (R2R's cost axis).
@@ -83,9 +83,13 @@ def usage_of(events: Sequence[Event], *, seconds: float, cost: float) -> Usage:
 
 
 def result_of(
-    output: Mapping[str, Any], query: str, *, seconds: float, thread_id: str | None, pending: PendingCall | None = None
-) -> RunResult:
+    output: Mapping[str, Any], query: str, *, seconds: float, thread_id: str | None, pending: PendingCall | None = None,
+    told: Mapping[str, Any] | None = None,
+) -> RunResult:  # fmt: skip
     """A compiled graph's output as a typed result.
+
+    Args:
+        told: the output that an earlier result of the run was made of; the usage is of what came after.
 
     Raises:
         RunError: the run ended without an answer, and not because a call is pending.
@@ -96,7 +100,8 @@ def result_of(
             "the query anew"
         )
     events = tuple(EVENT.validate_python(event) for event in output["events"])
-    return RunResult(
-        query, output["answer"] or "", route_of(events),
-        usage_of(events, seconds=seconds, cost=output["spent"]["cost"]), events, thread_id, pending,
-    )  # fmt: skip
+    new, cost = events, output["spent"]["cost"]
+    if told is not None:
+        new, cost = events[len(told["events"]) :], cost - told["spent"]["cost"]
+    usage = usage_of(new, seconds=seconds, cost=cost)
+    return RunResult(query, output["answer"] or "", route_of(events), usage, events, thread_id, pending)

@@ -175,15 +175,17 @@ class Router(Blocking):
 
         return list(await asyncio.gather(*map(one, queries)))
 
-    async def aroute(self, query: Query) -> Decision:
-        """See ``route``."""
-        return (await self.aroute_many([query]))[0]
+    async def aroute(self, query: Query, *, listener: Callable[[Event], None] | None = None) -> Decision:
+        """See ``route``; the listener is told of each decision on the way, as of a visit."""
+        return (await self.aroute_many([query], listener=listener))[0]
 
-    async def aroute_many(self, queries: Sequence[Query]) -> list[Decision]:
+    async def aroute_many(
+        self, queries: Sequence[Query], *, listener: Callable[[Event], None] | None = None
+    ) -> list[Decision]:
         """See ``route_many``. Where a router chooses another router, that one decides in turn."""
         from router.runtime.routing import decide
 
-        return await decide(self.spec, self._visitors, [messages_of(query) for query in queries])
+        return await decide(self.spec, self._visitors, [messages_of(query) for query in queries], listener=listener)
 
     def _session(self, thread_id: str | None, options: RunOptions) -> AbstractAsyncContextManager[Session]:
         return session(self.runnable, self._checkpoints, thread_id, options)

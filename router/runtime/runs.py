@@ -44,18 +44,19 @@ class Session:
         if not state.values and not state.next:
             kind = RunError if call is None else NothingPending
             raise kind(f"expected a thread named {self.thread_id!r}, found none. Begin it with a query")
+        asked = asked_in(state)
         if approve is not None:
-            asked = asked_in(state)
             if asked is None or call not in (None, asked.id):
                 raise NothingPending(
                     f"expected a call that waits for a yes or a no in thread {self.thread_id!r}, found "
                     f"{'none' if asked is None else 'that another one does'}. Resume it without an answer"
                 )
             self.options["config"]["configurable"][APPROVAL] = Approval(asked.value, approve)
+        told = None if asked is None else state.values  # by the result that said what is asked
         started = time.perf_counter()
         output = await self.runnable.ainvoke(None, **self.options) if state.next else state.values
         text = next((str(m.text) for m in reversed(output["messages"]) if m.type == "human"), "")
-        return await self._result(output, text, started)
+        return await self._result(output, text, started, told)
 
     async def follow(self, query: Query, send: Callable[[Delta | Event], None]) -> RunResult:
         """Answers, and sends text and events as they come."""
@@ -85,13 +86,15 @@ class Session:
             raise
         yield await self._result(output, messages_of(query)[-1].content, started)
 
-    async def _result(self, output: dict[str, Any], query: str, started: float) -> RunResult:
+    async def _result(
+        self, output: dict[str, Any], query: str, started: float, told: dict[str, Any] | None = None
+    ) -> RunResult:
         pending = None
         if output.get("answer") is None and self.thread_id is not None:
             asked = asked_in(await self.runnable.aget_state(self.options["config"]))
             pending = None if asked is None else pending_call(asked)
         seconds = time.perf_counter() - started
-        return result_of(output, query, seconds=seconds, thread_id=self.thread_id, pending=pending)
+        return result_of(output, query, seconds=seconds, thread_id=self.thread_id, pending=pending, told=told)
 
 
 @asynccontextmanager

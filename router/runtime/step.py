@@ -11,11 +11,11 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
+from langgraph.errors import GraphInterrupt
 from langgraph.types import Command
 
 from experts.engines.requests import Message
 from experts.errors import EngineError
-from router.errors import TokengraphError
 from router.runtime.budget import Allowance
 from router.runtime.consent import RunConsent
 from router.runtime.moves import Move, Outcome, WaysOut
@@ -24,12 +24,13 @@ from router.runtime.schedule import Schedule
 from router.runtime.state import GraphState
 from router.runtime.structures import cannot, check_node
 from router.runtime.together import seconds_of, together
+from router.runtime.unfinished import milliseconds_since, telling
 from router.runtime.visits import Visit, Visitor
 from router.runtime.work import NOTHING_SPENT, Reply, Spent, Task
 from router.runtime.writer import Writer
 from router.spec.models import GraphSpec, JoinNode, RouterNode, ToolNode
 from router.tools.errors import ToolError
-from router.trace import EVENT, Delta, Event, Failed
+from router.trace import Delta, Event, Failed
 from router.types import NodeId
 
 FINISH = "_finish"
@@ -85,7 +86,6 @@ class Step:
         options: RunOptions,
         consent: RunConsent,
     ) -> Command[str]:
-        started = time.perf_counter()
         original = text_of(state["messages"][-1])
         node = self._spec.nodes[self._name]
         joins = isinstance(node, JoinNode)
@@ -93,7 +93,7 @@ class Step:
         writer = None if send is None else Writer(send, self._spec, self._name)
         write = None if writer is None else writer.write
         visit = Visit(query, tasks, _history(state), allowance, write, options, consent=consent)
-        try:
+        with telling(self._name, visit, before=state["events"], pauses=(GraphInterrupt,)):
             allowance.check(writes=not isinstance(node, (JoinNode, ToolNode)))
             outcome = await self._attempt(visit)
             taken = self._ways_out.moves(outcome, query=query, original=original)
@@ -101,16 +101,13 @@ class Step:
                 raise outcome.failure
             if options.structure is not None and outcome.reply is None and not taken:
                 raise cannot(self._name, "it found no node to ask, and says so in words")
-        except TokengraphError as error:
-            failed = Failed(node=self._name, query=query, error=str(error), milliseconds=_milliseconds(started))
-            error.events = (*map(EVENT.validate_python, state["events"]), failed)
-            raise
         event = outcome.event
         if isinstance(event, Failed):
             event = event.model_copy(update={"next": tuple(move.edge.target for move in taken)})
         reply = None if taken else self._last_reply(outcome)
         if writer is not None:
             writer.end(event, None if reply is None else reply["text"])
+        options.tell(event)
         elapsed = allowance.elapsed + event.milliseconds / 1000
         update: dict[str, Any] = {
             "events": [event.model_dump(mode="json")],
@@ -129,8 +126,9 @@ class Step:
             started = time.perf_counter()
             outcome = await visit.allowance.in_time(self._visitor.visit(visit))
         except (EngineError, ToolError) as error:
-            outcome = Outcome(Failed(node=self._name, query=visit.query, error=str(error)), failure=error)
-        event = outcome.event.model_copy(update={"milliseconds": _milliseconds(started)})
+            taken = visit.meter.taken(error)
+            outcome = Outcome(Failed(node=self._name, query=visit.query, error=str(error), **taken), failure=error)
+        event = outcome.event.model_copy(update={"milliseconds": milliseconds_since(started)})
         return replace(outcome, event=event)
 
     def _tasks(self, done: str, taken: Sequence[Move], outcome: Outcome, elapsed: float) -> dict[str, Task]:
@@ -178,7 +176,3 @@ def _history(state: GraphState) -> tuple[Message, ...]:
         elif text and isinstance(message, SystemMessage):
             turns.append(Message("system", text))
     return tuple(turns)
-
-
-def _milliseconds(started: float) -> float:
-    return 1000 * (time.perf_counter() - started)

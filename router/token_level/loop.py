@@ -41,9 +41,14 @@ class Switching:
 
 @dataclass(frozen=True)
 class PairChunk:
-    """A piece of a streamed answer. The last chunk carries the whole ``result``; the texts add up to its text."""
+    """A piece of a streamed answer. The last chunk carries the whole ``result``; the texts add up to its text.
+
+    Attributes:
+        written: how many tokens there are so far.
+    """
 
     text: str
+    written: int
     result: PairGeneration | None = None
 
 
@@ -96,7 +101,7 @@ class TokenPair:
                 async for chunk in chunks:
                     turn = chunk.generation
                     if turn is None and (text := writing.show(chunk.token_ids)):
-                        yield PairChunk(text)
+                        yield PairChunk(text, writing.written)
             if turn is None:
                 raise EngineError(
                     f"expected a last chunk with the whole generation from {engine.info.model}, found none. Mend the "
@@ -107,10 +112,11 @@ class TokenPair:
             if ends or writing.stopped or len(writing.token_ids) >= turns.limit:
                 text += writing.finish()
                 reason = turn.stop_reason if turn.stop_reason in request.stop_token_ids else None
-                yield PairChunk(text, writing.result(len(turns.prompt), "stop" if ends else "length", reason))
+                result = writing.result(len(turns.prompt), "stop" if ends else "length", reason)
+                yield PairChunk(text, writing.written, result)
                 return
             if text:
-                yield PairChunk(text)
+                yield PairChunk(text, writing.written)
             author, score = ("large" if turn.finish_reason == "defer" else "small"), turn.criticality[-1:]
 
 

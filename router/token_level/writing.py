@@ -61,6 +61,11 @@ class Writing:
         self._scores: list[float | None] = []
 
     @property
+    def written(self) -> int:
+        """How many tokens there are, those included whose turn is not over."""
+        return len(self.token_ids) + self._shown
+
+    @property
     def stopped(self) -> bool:
         """Whether a stop text has been found."""
         return self._text.stopped is not None

@@ -117,7 +117,7 @@ class AnswerVisitor:
         if request.structure is not None and request.stop_token_ids:
             # JSON has no room for a functional token, so first the model is asked whether it begins with one.
             free = replace(request, structure=None)
-            first = await engine.generate(replace(free, max_tokens=1))
+            first = await self._whole(engine, replace(free, max_tokens=1), visit)
             if first.stop_reason in request.stop_token_ids:
                 return Written(first, first.token_ids, 1, first.mean_logprob, asked=free)
             asked, request = 1, replace(request, stop_token_ids=())
@@ -139,10 +139,12 @@ class AnswerVisitor:
 
     async def _generate(self, engine: Engine, request: GenerateRequest, visit: Visit) -> Generation:
         if visit.write is None:
-            return await engine.generate(request)
+            return await self._whole(engine, request, visit)
         last: Chunk | None = None
+        visit.meter.asks(engine, request)
         async with aclosing(engine.stream(request)) as chunks:  # type: ignore[type-var]
             async for last in chunks:
+                visit.meter.written += len(last.token_ids)
                 if last.text:
                     visit.write(last.text)
         if last is None or last.generation is None:
@@ -151,6 +153,12 @@ class AnswerVisitor:
                 "Mend the engine's `stream`"
             )
         return last.generation
+
+    async def _whole(self, engine: Engine, request: GenerateRequest, visit: Visit) -> Generation:
+        visit.meter.asks(engine, request)
+        generation = await engine.generate(request)
+        visit.meter.written += len(generation.token_ids)
+        return generation
 
     async def _hand_on(
         self, engine: Engine, request: GenerateRequest, first: Generation, visit: Visit, node: NodeId, most: int
@@ -163,12 +171,11 @@ class AnswerVisitor:
         if room < 1:
             visit.allowance.check_length(len(first.token_ids), most, "length")
             raise self._no_call(engine, form, token, "")
-        rest = await engine.generate(
-            replace(
-                request, messages=(), tools=(), prompt_ids=engine.render(request), forced_ids=first.token_ids, max_tokens=room,
-                stop=() if end is not None else (form.close,), stop_token_ids=() if end is None else (end,),
-            )
+        asked = replace(
+            request, messages=(), tools=(), prompt_ids=engine.render(request), forced_ids=first.token_ids, max_tokens=room,
+            stop=() if end is not None else (form.close,), stop_token_ids=() if end is None else (end,),
         )  # fmt: skip
+        rest = await self._whole(engine, asked, visit)
         written = len(first.token_ids) + len(rest.token_ids)
         visit.allowance.check_length(written, most, rest.finish_reason)
         query = parse_call(rest.text if end is not None else rest.text + form.close, form)

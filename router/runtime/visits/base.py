@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from experts.engines.requests import Message
 from router.runtime.budget import Allowance
+from router.runtime.meter import Meter
 from router.runtime.moves import Outcome
 from router.runtime.options import NO_OPTIONS, RunOptions
 from router.runtime.query import Prompt
@@ -28,6 +29,7 @@ class Visit:
         options: what the caller asked of the run.
         consent: asks the user before a call that has side effects; None if nobody can be asked.
         asked: what the caller asked of this very node, if it named one: the dialogue as it is, or a prompt.
+        meter: counts what its models read and write, for the case that it does not end.
     """
 
     query: str
@@ -38,6 +40,7 @@ class Visit:
     options: RunOptions = NO_OPTIONS
     asked: tuple[Message, ...] | Prompt | None = None
     consent: Consent | None = None
+    meter: Meter = field(default_factory=Meter)
 
     @property
     def messages(self) -> tuple[Message, ...]:

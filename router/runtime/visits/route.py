@@ -34,27 +34,31 @@ class RouteVisitor:
         """The edges out of the node."""
         return WaysOut(self._spec, self._name)
 
-    async def router(self) -> FunctionalRouter:
-        """The functional router itself, for decisions outside a run."""
-        return (await self._loaded())[0]
+    async def loaded(self) -> tuple[FunctionalRouter, int]:
+        """The functional router itself, for decisions outside a run, and the weights that it uses per written token."""
+        return await self._router.get(self._name, self._load)
 
     async def load(self, visit: Visit) -> None:
         if self._pool.here(self._node.worker):
-            await self._loaded()
+            await self.loaded()
 
     async def visit(self, visit: Visit) -> Outcome:
-        router, activated = await self._loaded()
+        router, activated = await self.loaded()
         fan_out = min(self._node.fan_out, len(self._targets))
         limit = visit.allowance.cap(fan_out * (1 + self._node.max_tokens)) // fan_out
         router = _within(router, limit)
         before = visit.options.keep.get(self._name)
         keep = None if before is None else Keep(before, visit.options.margin)
         decision = await router.decide(visit.messages, fan_out=fan_out, threshold=self._node.threshold, keep=keep)
+        visit.meter.whole = {
+            "prompt_tokens": decision.prompt_tokens, "generated_tokens": decision.generated_tokens,
+            "activated_parameters": activated,
+        }  # fmt: skip
         if limit <= self._node.max_tokens and any(call is not None for call in decision.malformed):
             raise visit.allowance.out_of_tokens(decision.generated_tokens)
         return self.outcome(visit.query, decision, activated)
 
-    def outcome(self, query: str, decision: Decision, activated: int = 0) -> Outcome:
+    def outcome(self, query: str, decision: Decision, activated: int) -> Outcome:
         """What a decision means for the run."""
         event = Routed(
             node=self._name, query=query, chosen=_picks(decision.chosen), queries=decision.queries,
@@ -68,9 +72,6 @@ class RouteVisitor:
             picks=tuple((choice.node, asked) for choice, asked in pairs if choice.node is not None),
             probability=decision.chosen[0].probability if decision.chosen else None,
         )
-
-    async def _loaded(self) -> tuple[FunctionalRouter, int]:
-        return await self._router.get(self._name, self._load)
 
     async def _load(self) -> tuple[FunctionalRouter, int]:
         from router.functional import functional_router

@@ -85,10 +85,14 @@ class TokenPairVisitor:
         )  # fmt: skip
 
     async def _generate(self, pair: _Pair, request: GenerateRequest, visit: Visit) -> PairGeneration:
+        visit.meter.asks(pair.models.small, request)
         if visit.write is None:
-            return await pair.models.generate(request, pair.switching)
+            result = await pair.models.generate(request, pair.switching)
+            visit.meter.written = len(result.generation.token_ids)
+            return result
         async with aclosing(pair.models.stream(request, pair.switching)) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
+                visit.meter.written = chunk.written
                 if chunk.text:
                     visit.write(chunk.text)
                 if chunk.result is not None:

@@ -18,7 +18,7 @@ from router.gateway.gateway import Settings
 from router.gateway.logs import JsonLines
 from router.gateway.telemetry import Finished, Telemetry
 from router.gateway.traces import Trace, Traces
-from router.trace import Answered, Called, Event, Failed, Joined, Routed
+from router.trace import Answered, Called, Event, Failed, Joined, Routed, Stopped
 from tests.router.gateway.graphs import desk, user
 from tests.router.gateway.servers import Running, serving
 
@@ -117,6 +117,7 @@ EVENTS: tuple[Event, ...] = (
     Called(node="n", tool="add", arguments={}, text="3"),
     Joined(node="n", method="vote", sources=(), answer="x", probability=1),
     Failed(node="n", error="x"),
+    Stopped(node="n", reason="cut off"),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from router.runtime.options import RunOptions, answers
 from router.runtime.router import Prompt
 from router.trace import EVENT, Answered, Delta
 from router.types import NodeId, WorkerId
+from tests.router.gateway.recording import BreaksOff, Slow
 from tests.router.runtime.graphs import edge, expert, make, says, spec
 
 ECHO = says(r"[\g<0>]", match=".+")
@@ -103,6 +105,30 @@ async def test_one_node_alone() -> None:
         await graph.arun([Message("assistant", "hi")], node=NodeId("a"))
     with pytest.raises(GraphError, match="prompt"):
         await graph.arun(Prompt("once"))
+
+
+async def test_a_listener_is_told_of_every_visit_whichever_way_it_ends() -> None:
+    """What one that breaks off had written counts; an engine that is not there has read nothing."""
+    prompt = len("user: q\nassistant: ")
+    engines = {WorkerId("half"): BreaksOff(), WorkerId("slow"): Slow()}
+    workers = {"half": ECHO, "slow": ECHO, "down": says("", error="down")}
+    nodes = {"a": expert("half"), "b": expert("down"), "c": expert("slow")}
+    graph = make("a", workers, nodes, edge("a", "b", "error"), edge("b", "c", "error"), engines=engines)
+    for stream in (False, True):
+        told: list[Any] = []
+        send = (lambda _: None) if stream else None
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(graph.arun("q", options=RunOptions(listener=told.append), send=send), 2)
+        first, second, last = told
+        assert [(event.node, event.kind) for event in told] == [("a", "failed"), ("b", "failed"), ("c", "stopped")]
+        assert (second.prompt_tokens, second.generated_tokens, last.prompt_tokens) == (0, 0, prompt)
+        if stream:
+            assert (first.prompt_tokens, first.generated_tokens) == (prompt, 2)
+            assert last.generated_tokens > 0
+    told = []
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(graph.arun("q", node=NodeId("c"), options=RunOptions(listener=told.append)), 0.5)
+    assert [(event.kind, event.prompt_tokens) for event in told] == [("stopped", prompt)]
 
 
 async def test_what_is_sent_is_what_a_stream_yields() -> None:

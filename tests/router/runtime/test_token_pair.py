@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from router.console.terminal import printable
 from router.console.trace_tree import trace_tree
 from router.gateway.report import usage_of
 from router.runtime.router import RunOptions
-from router.trace import EVENT, Answered, Delta, Failed
+from router.trace import EVENT, Answered, Delta, Event, Failed, Stopped
 from tests.experts.engines.checkpoints import save_checkpoint
 from tests.router.runtime.graphs import edge, expert, make, says, visited
 from tests.router.token_level.random_pairs import save_random_router
@@ -180,3 +181,17 @@ def test_a_pair_is_one_node_among_others(reference: Reference) -> None:
     assert visited(result) == ["o", "p", "j"]
     event = result.events[1]
     assert isinstance(event, Answered) and event.query == "instead" and event.pair is not None
+
+
+async def test_a_pair_that_is_cut_off_tells_what_it_took(router: Router) -> None:
+    told: list[Event] = []
+    stream = router.astream(ASKED, options=RunOptions(max_tokens=200, listener=told.append))
+    async with aclosing(stream) as items:  # type: ignore[type-var]
+        async for item in items:
+            if isinstance(item, Delta):
+                break
+    (event,) = told
+    assert isinstance(event, Stopped)
+    whole = answered(await router.arun(ASKED))
+    assert event.prompt_tokens == whole.prompt_tokens
+    assert 0 < event.generated_tokens < 200

@@ -163,6 +163,21 @@ def test_a_no_is_a_failure_of_the_tool(tmp_path: Path) -> None:
     assert mails(tmp_path) == []
 
 
+def test_each_part_of_a_run_that_waited_has_its_own_usage(tmp_path: Path) -> None:
+    nodes = {"s": expert("e"), "mail": tool("send_mail"), "a": expert("e")}
+    edges = [edge("s", "mail", query=mail_to("ann", tmp_path), cost=2), edge("mail", "a", cost=3)]
+    with make("s", {"e": ECHO}, nodes, *edges, tools=[MAIL], checkpoints=tmp_path / "c.sqlite") as graph:
+        first = graph.run("q", thread_id="t")
+        waiting = graph.resume("t")
+        second = graph.resume("t", approve=True)
+        again = graph.resume("t")
+    assert (visited(first), visited(waiting), visited(second)) == (["s"], ["s"], ["s", "mail", "a"])
+    assert [(r.usage.steps, r.usage.cost) for r in (first, waiting, second, again)] == [(1, 2), (0, 0), (2, 3), (3, 5)]
+    for usage, parts in ((first.usage, first.events), (second.usage, second.events[1:]), (again.usage, second.events)):
+        assert usage.prompt_tokens == sum(event.prompt_tokens for event in parts)
+        assert usage.generated_tokens == sum(event.generated_tokens for event in parts)
+
+
 def test_a_stream_ends_with_the_pending_call(tmp_path: Path) -> None:
     with desk(tmp_path) as graph:
         (result,) = graph.stream(mail_to("ann", tmp_path), thread_id="t")
