@@ -117,13 +117,14 @@ class Server:
         while not await process.ended(self._care.check):
             size = process.log_size()
             if await probe.healthy():
-                heard = time.monotonic()
                 if not healthy:
                     healthy = self.was_healthy = True
-                    sleeper = Sleeper(self._launch.sleep_after, heard) if self._launch.sleep_after else None
+                    after = self._launch.sleep_after
+                    sleeper = Sleeper(after, time.monotonic()) if after else None
                     self._show(phase="healthy", step="")
                 fine, latest = latest, size
                 await self._rest(sleeper, probe)
+                heard = time.monotonic()  # not before: to fall asleep or wake may take longer than the silence allowed
             elif not healthy:
                 self._show(step=step_of(process.log_text()))
             limit = self._care.silence if healthy else self._care.start

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def main() -> None:
         def do_POST(self) -> None:
             with Path(orders["calls"]).open("a") as calls:
                 calls.write(self.path + "\n")
+            time.sleep(read(arguments.orders).get("moving", 0))
             self.answer("{}")
 
         def answer(self, text: str, status: int = 200) -> None:

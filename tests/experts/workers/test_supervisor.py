@@ -170,6 +170,20 @@ async def test_idle_servers_sleep_until_a_request_comes(records: Records, orders
         await until(lambda: phases(supervisor) == ["asleep"])
 
 
+async def test_a_server_that_takes_long_to_fall_asleep_and_to_wake_is_left_alone(
+    records: Records, orders: Orders
+) -> None:
+    orders.give(moving=1.5)  # longer than it may be silent
+    async with supervised(planned(orders.launch(sleep_after=0.3)), records) as supervisor:
+        await until(lambda: phases(supervisor) == ["asleep"])
+        orders.give(moving=1.5, load=1)
+        await until(lambda: phases(supervisor) == ["healthy"])
+        await asyncio.sleep(0.5)
+        assert orders.calls.read_text().splitlines() == ["/sleep?level=1&mode=wait", "/wake_up"]
+        (server,) = supervisor.workers()[0].servers
+        assert (server.phase, server.restarts, server.error) == ("healthy", 0, None)
+
+
 def test_waits_double_and_old_crashes_are_forgotten() -> None:
     restarts = Restarts(Care(wait=1, longest_wait=5, restarts=4, window=100))
     assert [restarts.wait(now) for now in (0, 1, 2, 3, 4)] == [1, 2, 4, 5, None]
