@@ -67,8 +67,8 @@ def status(path: Path | None, *, as_json: bool) -> None:
 def down(path: Path | None) -> None:
     """Stops everything that was started from a spec, also what the spec no longer names, and removes its records."""
     path = graph_path(path).absolute()
-    records = Records()
-    workers = [record for record in records.all() if record.spec == str(path)]
+    records, real = Records(), path.resolve()
+    workers = [record for record in records.all() if Path(record.spec).resolve() == real]
     stop(workers, records)
     note(f"stopped: {', '.join(worker.name for worker in workers)}" if workers else f"nothing runs from {path}")
 

@@ -84,6 +84,15 @@ def test_down_finds_what_the_spec_no_longer_names(spec: Path) -> None:
     assert "stopped: one, two" in workers("down", spec).stderr
 
 
+def test_down_by_another_spelling_of_the_path(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = spec.with_name("link.yaml")
+    link.symlink_to(spec)
+    monkeypatch.chdir(spec.parent)
+    for started, stopped in ((spec, "./graph.yaml"), (link, spec), ("../" + spec.parent.name + "/graph.yaml", link)):
+        assert workers("up", "--detach", started).exit_code == 0
+        assert "stopped: one, two" in workers("down", stopped).stderr, (started, stopped)
+
+
 def test_down_after_the_supervisor_was_killed(spec: Path) -> None:
     workers("up", "--detach", spec)
     found = Records().all()
