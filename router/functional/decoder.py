@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from experts.engines.base import Capability, Engine
-from experts.engines.requests import GenerateRequest, Generation, Message, TokenId
+from experts.engines.base import Engine
+from experts.engines.requests import NEVER, GenerateRequest, Generation, Message, TokenId
 from router.errors import TokenHeadError
 from router.functional.call import parse_call
 from router.functional.decision import Choice, Decision, Keep, with_kept
@@ -58,7 +58,6 @@ class DecoderRouter:
                 "found none of that name. Train them with `tokengraph train functional-tokens`, or name the model's "
                 "own tokens in the edges (`token:`)"
             )
-        _ = self._vocabulary_size  # as it is now: other routers may add tokens to the same engine
 
     async def decide(
         self, messages: Sequence[Message], *, fan_out: int = 1, threshold: float | None = None,
@@ -147,33 +146,16 @@ class DecoderRouter:
         if not end or choice.node in self.silent:
             return None
         token = self._ids(choice.token)
-        if first.token_ids[:1] == token and all(map(self._may_be_called, first.token_ids[1:])):
+        if first.token_ids[:1] == token and self._functional.isdisjoint(first.token_ids[1:]):
             return first
+        # Rows that were not trained inside calls are fitted to the routing position; elsewhere their logits may be high.
         return await self.engine.generate(
             GenerateRequest(
                 messages=prompt, forced_ids=token, max_tokens=room - 1, stop_token_ids=end,
-                allowed_token_ids=self._callable_ids,
+                logit_bias=dict.fromkeys(self._functional, NEVER),
             )
         )  # fmt: skip
-
-    def _may_be_called(self, token: TokenId) -> bool:
-        """Whether a token may be a part of a call: functional tokens may not, nor what other routers added later.
-
-        Rows that were not trained inside calls are fitted to the routing position; elsewhere their logits may be high.
-        """
-        return token < self._vocabulary_size and token not in self._functional
 
     @cached_property
     def _functional(self) -> frozenset[TokenId]:
         return frozenset(self._ids(*self.texts.values(), self.tokens.abstain))
-
-    @cached_property
-    def _vocabulary_size(self) -> int:
-        return self.engine.info.vocabulary_size
-
-    @cached_property
-    def _callable_ids(self) -> tuple[TokenId, ...] | None:
-        """What a call may consist of, where the vocabulary may hold rows that were not trained inside calls."""
-        if not self.silent and Capability.EXTEND_VOCABULARY not in self.engine.capabilities:
-            return None
-        return tuple(filter(self._may_be_called, map(TokenId, range(self._vocabulary_size))))
