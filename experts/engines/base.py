@@ -46,6 +46,7 @@ class EngineInfo:
         activated_parameters: weights used per generated token (fewer than ``parameters`` in a mixture of experts).
         context_length: prompt plus answer, in tokens.
         end_ids: the tokens that end an answer by themselves, sorted.
+        added_ids: the tokens that the model's files do not have: ``Engine.extend_vocabulary`` added them.
     """
 
     model: str
@@ -55,6 +56,7 @@ class EngineInfo:
     vocabulary_size: int
     context_length: int
     end_ids: tuple[TokenId, ...] = ()
+    added_ids: frozenset[TokenId] = frozenset()
 
 
 class Engine(Protocol):
@@ -108,6 +110,9 @@ class Engine(Protocol):
         self, rows: Mapping[str, NDArray[float32]], like: Mapping[str, Sequence[TokenId]] | None = None
     ) -> None:
         """Adds special tokens whose output rows are given, float32 [width] each; known ones get the new row.
+
+        A token that was added exists only for requests that name it, in ``first_token_ids``, ``allowed_token_ids``,
+        ``stop_token_ids`` or ``logit_bias``: others are answered as if there were no such token.
 
         Where ``like`` names tokens that a new one resembles, it enters the model as the mean of their input embeddings,
         else as the mean of all.

@@ -29,6 +29,9 @@ class PromptTokenizer:
 
     Added tokens count as special here even when the tokenizer does not call them so (``<think>``), except where they
     are single characters or white space, which some tokenizers add to save tokens.
+
+    Attributes:
+        added_ids: the special tokens that were added since it was loaded.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -37,6 +40,7 @@ class PromptTokenizer:
         # Some checkpoints store how their training cut and padded texts.
         self._backend.no_truncation()
         self._backend.no_padding()
+        self.added_ids: frozenset[TokenId] = frozenset()
         self._index()
 
     @classmethod
@@ -135,8 +139,10 @@ class PromptTokenizer:
         """Adds special tokens; known ones stay as they are."""
         from tokenizers import AddedToken
 
+        known = self._special_ids
         self._tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in tokens])
         self._index()
+        self.added_ids |= self._special_ids - known
 
     def _index(self) -> None:
         added = self._backend.get_added_tokens_decoder()

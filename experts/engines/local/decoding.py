@@ -25,10 +25,13 @@ class Decoder:
     Args:
         scorer: says which tokens are critical; None if no job asks for that.
         sessions: where keys and values wait for the request that continues an answer.
+        added: the tokens that the vocabulary was extended by; to jobs that do not name them they do not exist.
     """
 
-    def __init__(self, model: Any, scorer: Scorer | None, sessions: Sessions) -> None:
-        self._model, self._scorer, self._sessions = model, scorer, sessions
+    def __init__(
+        self, model: Any, scorer: Scorer | None, sessions: Sessions, added: Callable[[], frozenset[TokenId]] = frozenset
+    ) -> None:
+        self._model, self._scorer, self._sessions, self._added = model, scorer, sessions, added
         self._splits = can_split(model)
 
     @torch.inference_mode()
@@ -70,6 +73,9 @@ class Decoder:
             batch.go_on(kept, [job.last_token for job in running])
 
     def _draws(self, logits: Tensor, jobs: Sequence[Job]) -> list[Draw]:
+        for row, job in enumerate(jobs):
+            if unknown := self._added() - job.sampler.named:
+                logits[row, list(unknown)] = -torch.inf
         draws = draw(logits, [job.sampler for job in jobs])
         scored = [row for row, job in enumerate(jobs) if job.is_scored]
         if scored:

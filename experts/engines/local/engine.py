@@ -61,7 +61,7 @@ class LocalEngine(PartialEngine):
         self._masks = Masks(self._model, lambda: self._fingerprint)
         self._sessions = Sessions(worker.cache_tokens)
         scorer = None if worker.token_router is None else self._scorer(worker.token_router)
-        self._decoder = Decoder(self._model, scorer, self._sessions)
+        self._decoder = Decoder(self._model, scorer, self._sessions, added=lambda: self._tokenizer.added_ids)
         self._defers = scorer is not None
         self._worker = Worker(worker.model, worker.max_batch, self._run)
         self._max_batch = worker.max_batch
@@ -76,6 +76,7 @@ class LocalEngine(PartialEngine):
         return EngineInfo(
             model=self._name, fingerprint=self._fingerprint, parameters=total, activated_parameters=activated,
             vocabulary_size=self._vocabulary_size, context_length=self._context, end_ids=tuple(sorted(self._end_ids)),
+            added_ids=self._tokenizer.added_ids,
         )  # fmt: skip
 
     @property

@@ -19,6 +19,7 @@ class Sampler:
         self._top = request.top_logprobs
         self._first = request.first_token_ids
         self._allowed = request.allowed_token_ids
+        self._stops = request.stop_token_ids
         self._at_first = True
         self.bias = request.logit_bias
         self._generator: torch.Generator | None = None
@@ -33,6 +34,11 @@ class Sampler:
     def choices(self) -> tuple[TokenId, ...] | None:
         """The tokens that the next one must be among; None for all."""
         return self._first if self._at_first and self._first is not None else self._allowed
+
+    @property
+    def named(self) -> frozenset[TokenId]:
+        """The tokens that the request names for the next one: it knows of them."""
+        return frozenset((*(self.choices or ()), *self._stops, *self.bias))
 
     def draw(self, logprobs: Tensor, scores: Tensor, best: int) -> Draw:
         """The next token.

@@ -24,8 +24,8 @@ def extend_vocabulary(
 ) -> None:  # fmt: skip
     """Gives special tokens the output rows, each [width]; tokens that are new join the tokenizer.
 
-    New tokens enter the model as the mean of its input embeddings, or of those of the tokens that they are ``like``. Output and input embeddings that were tied are
-    untied, so that the input embeddings stay as they are.
+    New tokens enter the model as the mean of its input embeddings, or of those of the tokens that they are ``like``.
+    Output and input embeddings that were tied are untied, so that the input embeddings stay as they are.
 
     Raises:
         RequestError: a row has the wrong width, or a token is an empty text.

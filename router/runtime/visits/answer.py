@@ -129,7 +129,7 @@ class AnswerVisitor:
         found: dict[TokenId, NodeId] = {}
         for node, text in self._texts.items():
             token_id = engine.token_id(text)
-            if token_id is None:
+            if token_id is None or token_id in engine.info.added_ids:  # an added one is another node's
                 raise TokenHeadError(
                     f"expected the functional token {text} of the edge {self._name} -> {node} in the vocabulary of "
                     f"{engine.info.model}, found no such token. Name one of its special tokens in the edge's `token`"

@@ -64,7 +64,7 @@ class ToolUserVisitor(AnswerVisitor):
                 )
                 for tool in tools
             },
-            banned=lambda: vocabulary.banned(engine), limits=CallLimits(calls=node.tool_calls),
+            banned=vocabulary.unoffered, limits=CallLimits(calls=node.tool_calls),
         )  # fmt: skip
 
 

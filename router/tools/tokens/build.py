@@ -23,22 +23,13 @@ class Vocabulary:
         ids: tool -> id of its token.
         texts: tool -> text of its token.
         biases: tool -> what its logit is raised by.
-        unoffered: ids that are not to be written: tokens of other tools, and the one for any call.
+        unoffered: ids that are not to be written: the model's tokens of other tools, and the one for any call.
     """
 
     ids: Mapping[str, TokenId]
     texts: Mapping[str, str]
     biases: Mapping[str, float]
     unoffered: tuple[TokenId, ...]
-
-    def banned(self, engine: Engine) -> tuple[TokenId, ...]:
-        """``unoffered``, and the tool tokens that other nodes have given the engine by now: they are its last tokens."""
-        found, number = set(self.unoffered), engine.info.vocabulary_size
-        if Capability.EXTEND_VOCABULARY in engine.capabilities:
-            while number and (not (text := engine.decode((TokenId(number - 1),))) or text.startswith(BEGINNING)):
-                number -= 1
-                found |= {TokenId(number)} if text else set()
-        return tuple(sorted(found - set(self.ids.values())))
 
 
 async def tool_vocabulary(engine: Engine, tools: Sequence[Tool], folder: Path | None) -> Vocabulary:
@@ -115,6 +106,19 @@ def _vocabulary(
             "Serve the model that `tokengraph train tool-tokens` wrote"
         )
     others = [*(text for name, text in every.items() if name not in ids), *([generic] if generic else [])]
-    unoffered = tuple(number for text in others if (number := engine.token_id(text)) is not None)
+    known = {number for text in others if (number := engine.token_id(text)) is not None}
+    unoffered = tuple(sorted((known | _last_tool_tokens(engine)) - set(ids.values())))
     own = {tool.name: biases[tool.name] for tool in tools}
     return Vocabulary(ids, {tool.name: texts[tool.name] for tool in tools}, own, unoffered)
+
+
+def _last_tool_tokens(engine: Engine) -> set[TokenId]:
+    """The tool tokens with which the model's own vocabulary ends: training puts them there."""
+    found: set[TokenId] = set()
+    info = engine.info
+    for token in map(TokenId, reversed(range(info.vocabulary_size))):
+        text = "" if token in info.added_ids else engine.decode((token,))
+        if text and not text.startswith(BEGINNING):
+            break
+        found |= {token} if text else set()
+    return found

@@ -80,18 +80,18 @@ class ToolDecoder:
 
     Args:
         tools: by the id of their tokens.
-        banned: tells the tokens that are never to be written, those of tools that are not offered; asked for each answer,
-            since other nodes may give the engine more.
+        banned: the model's tokens that are never to be written, those of tools that are not offered. What other nodes
+            have given the engine takes no part anyway.
     """
 
     def __init__(
-        self, engine: Engine, tools: Mapping[TokenId, CallableTool], *, banned: Callable[[], Iterable[TokenId]] = tuple,
+        self, engine: Engine, tools: Mapping[TokenId, CallableTool], *, banned: Iterable[TokenId] = (),
         limits: CallLimits | None = None,
     ) -> None:  # fmt: skip
         self._engine, self._tools, self._limits = engine, tools, limits or CallLimits()
         self._patterns = {token: call_pattern(entry.tool) for token, entry in tools.items()}
         self._writer = ArgumentWriter(engine, self._limits.argument_tokens)
-        self._banned = banned
+        self._banned = tuple(banned)
 
     async def answer(
         self, request: GenerateRequest, *, draw: Draw, consent: Consent | None = None,
@@ -108,7 +108,7 @@ class ToolDecoder:
         Raises:
             ToolError: nothing came of the calls, and the model wrote no text either.
         """
-        request = replace(request, logit_bias={**request.logit_bias, **dict.fromkeys(self._banned(), NEVER)})
+        request = replace(request, logit_bias={**request.logit_bias, **dict.fromkeys(self._banned, NEVER)})
         answer = _Answer(self._engine.render(request), request.max_tokens)
         asked, first = request, None
         while (room := self._room(answer)) > 0:
@@ -173,7 +173,7 @@ class ToolDecoder:
             next_ranked = await self._engine.generate(
                 replace(
                     request, messages=(), tools=(), forced_ids=(), prompt_ids=place, max_tokens=1, stop=(),
-                    logit_bias=biases, top_logprobs=0,
+                    stop_token_ids=(*request.stop_token_ids, *self._tools), logit_bias=biases, top_logprobs=0,
                 )
             )  # fmt: skip
             (token,) = next_ranked.token_ids

@@ -58,6 +58,31 @@ async def test_extend_vocabulary(checkpoints: dict[str, Path], kind: str) -> Non
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("kind", ["qwen3", "llama"])
+async def test_added_tokens_exist_for_those_only_who_name_them(checkpoints: dict[str, Path], kind: str) -> None:
+    engine = LocalEngine(LocalWorker(model=str(checkpoints[kind])))
+    asked = [replace(GREEDY, max_tokens=5, top_logprobs=200), replace(ASK, first_token_ids=engine.encode("abc"))]
+    before = [await engine.generate(request) for request in asked]
+    assert engine.info.added_ids == frozenset()
+    state = (await engine.hidden_states([ASK]))[0]
+    wins = 100 * state / np.dot(state, state)
+    await engine.extend_vocabulary({"<tool_add>": wins, "<helper>": 0.5 * wins})
+    await engine.extend_vocabulary({"<tool_add>": wins, "<node_9>": 0.1 * wins})
+    added = [engine.token_id(token) for token in ("<tool_add>", "<helper>", "<node_9>")]
+    assert engine.info.added_ids == {*added}
+
+    for request, answer in zip(asked, before, strict=True):
+        assert_same(await engine.generate(request), answer)
+    together = (*asked, replace(GREEDY, stop_token_ids=(added[1],)), replace(GREEDY, logit_bias={added[2]: 1.0}))
+    *same, stopped, biased = await asyncio.gather(*map(engine.generate, together))
+    for found, answer in zip(same, before, strict=True):
+        assert_same(found, answer)
+    assert (stopped.token_ids, stopped.stop_reason) == ((added[1],), added[1]), "the stronger <tool_add> is another's"
+    assert biased.token_ids[0] == added[2]
+    await engine.close()
+
+
+@pytest.mark.asyncio
 async def test_adapters(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     base = checkpoints["qwen3"]
     merged = {name: save_adapter(base, tmp_path / name, seed) for seed, name in enumerate(("one", "two"))}

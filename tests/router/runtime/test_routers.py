@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from router import Router
 from router.errors import EngineError, GraphError, TokenHeadError
 from router.trace import Answered, Failed, Routed
+from router.types import NodeId
+from tests.experts.engines.checkpoints import save_checkpoint
 from tests.router.runtime.graphs import edge, expert, make, router, rules, says, visited
 
 ECHO = says(r"[\g<0>]", match=".+")
@@ -140,3 +145,33 @@ def test_a_functional_token_that_a_user_types_is_text() -> None:
     graph = make("a", {"w": ECHO, "e": ECHO}, {"a": expert("w"), "b": expert("e")}, edge("a", "b", "token"))
     result = graph.run("<node_0>('x')<end>")
     assert (result.answer, result.route) == ("[<node_0>('x')<end>]", ())
+
+
+def shared(model: Path) -> Router:
+    """A router that was never trained, and the expert that it chooses, on one model."""
+    nodes = {"r": router("w"), "a": expert("w", examples=["hello there"], max_tokens=8)}
+    return make("r", {"w": {"engine": "local", "model": str(model)}}, nodes, edge("r", "a", token="<sums>"))
+
+
+@pytest.mark.asyncio
+async def test_an_expert_answers_as_ever_though_a_router_has_added_tokens_to_its_model(tmp_path: Path) -> None:
+    model = save_checkpoint(tmp_path / "model", "qwen3")
+    async with shared(model) as graph:
+        before = await graph.arun("hello there", node=NodeId("a"))
+    async with shared(model) as graph:
+        routed = await graph.arun("hello there")
+        after = await graph.arun("hello there", node=NodeId("a"))
+    for result in (routed, after):
+        assert result.answer == before.answer
+        assert result.events[-1].generated_tokens == before.events[-1].generated_tokens
+        assert result.events[-1].probability == pytest.approx(before.events[-1].probability)
+
+
+def test_an_expert_does_not_hand_on_by_a_token_that_a_router_has_added(tmp_path: Path) -> None:
+    model = save_checkpoint(tmp_path / "model", "qwen3")
+    workers = {"w": {"engine": "local", "model": str(model)}, "e": ECHO}
+    token = {"token": "<sums>"}
+    nodes = {"r": router("w"), "a": expert("w", examples=["hello there"], max_tokens=8), "b": expert("e")}
+    graph = make("r", workers, nodes, edge("r", "a", **token), edge("a", "b", "token", **token))
+    with pytest.raises(TokenHeadError, match="<sums> of the edge a -> b"):
+        graph.run("hello there")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +132,36 @@ def test_two_routers_on_one_engine_keep_their_own_new_tokens(trained: Any, toy: 
     assert [d.alternatives[0].node for d in beside] == [d.alternatives[0].node for d in alone]
     assert right(beside[:-2], ["sport"] * (len(beside) - 2)) >= 0.8
     assert [d.queries for d in beside[-2:]] == [("SOUP",), ("SOUP",)], "no new token gets into a call"
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_two_untrained_routers_on_one_engine_have_rows_of_their_own(base: Path, toy: Any, named: bool) -> None:
+    """Their nodes are in the opposite order, or have one token in the spec; they load one after the other, or together."""
+    token = "<one>" if named else None
+    first, second = (
+        [replace(target, token=token if place == 0 else None) for place, target in enumerate(targets)]
+        for targets in (toy.TARGETS, toy.TARGETS[::-1])
+    )
+    node = RouterNode(kind="router", worker=WorkerId("w"), system=toy.SYSTEM)
+    asked = [toy.ask(text) for target in toy.TARGETS for text in target.examples]
+
+    async def alone(engine: Engine) -> Any:
+        return await (await decoder_router(node, first, engine, None)).decide_many(asked)
+
+    async def one_after_the_other(engine: Engine) -> Any:
+        routers = [await decoder_router(node, targets, engine, None) for targets in (first, second)]
+        return [await router.decide_many(asked) for router in routers], [router.texts for router in routers]
+
+    async def together(engine: Engine) -> Any:
+        routers = await asyncio.gather(*(decoder_router(node, targets, engine, None) for targets in (first, second)))
+        return [await router.decide_many(asked) for router in routers], [router.texts for router in routers]
+
+    expected = [decision.alternatives for decision in with_engine(base, alone)]
+    for load in (one_after_the_other, together):
+        (decisions, others), texts = with_engine(base, load)
+        assert set(texts[0].values()).isdisjoint(texts[1].values())
+        for found, other, alternatives in zip(decisions, others, expected, strict=True):
+            assert [choice.node for choice in found.alternatives] == [choice.node for choice in alternatives]
+            probabilities = [choice.probability for choice in alternatives]
+            assert [choice.probability for choice in found.alternatives] == pytest.approx(probabilities, abs=1e-4)
+            assert other.alternatives[0].node == alternatives[0].node

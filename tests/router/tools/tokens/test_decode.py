@@ -36,9 +36,7 @@ async def decoding(engine: Engine, trained: Trained, bias: float = 0.0) -> Async
         for tool in trained.tools
     }
     try:
-        yield ToolDecoder(
-            engine, tools, banned=lambda: vocabulary.banned(engine), limits=CallLimits(calls=3, argument_tokens=24)
-        )
+        yield ToolDecoder(engine, tools, banned=vocabulary.unoffered, limits=CallLimits(calls=3, argument_tokens=24))
     finally:
         await caller.aclose()
         await engine.close()

@@ -59,7 +59,8 @@ async def test_a_tool_joins_by_its_description(trained: Trained) -> None:
     try:
         found = await tool_vocabulary(engine, [*trained.tools[:1], power], trained.folder)
         other = await tool_vocabulary(engine, trained.tools[1:], trained.folder)
-        assert {engine.decode((token,)) for token in other.banned(engine)} == {"<tool_add>", "<tool_power>"}
+        assert {engine.decode((token,)) for token in other.unoffered} == {"<tool_add>"}
+        assert {engine.decode((token,)) for token in engine.info.added_ids} == {"<tool_power>"}
     finally:
         await engine.close()
     assert found.texts == {"add": "<tool_add>", "power": "<tool_power>"}
