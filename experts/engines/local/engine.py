@@ -129,8 +129,9 @@ class LocalEngine(PartialEngine):
         job = self._job(request)
         # Requests that were made together (by asyncio.gather, say) are all rendered before the first is submitted.
         await asyncio.sleep(0)
-        self._worker.submit(job)
-        return await asyncio.wrap_future(job.future)
+        with job.in_time():
+            self._worker.submit(job)
+            return await asyncio.wrap_future(job.future)
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Chunk]:
         loop = asyncio.get_running_loop()
@@ -144,15 +145,16 @@ class LocalEngine(PartialEngine):
         await asyncio.sleep(0)
         job.future.add_done_callback(emit)
         try:
-            self._worker.submit(job)
-            last = False
-            while not last:
-                item = await arrived.get()
-                if isinstance(item, Future):
-                    item.result()  # raises what went wrong; on success the last chunk is behind it
-                    continue
-                last = item.generation is not None
-                yield item
+            with job.in_time():
+                self._worker.submit(job)
+                last = False
+                while not last:
+                    item = await arrived.get()
+                    if isinstance(item, Future):
+                        item.result()  # raises what went wrong; on success the last chunk is behind it
+                        continue
+                    last = item.generation is not None
+                    yield item
         finally:
             job.future.cancel()
 

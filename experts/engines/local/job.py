@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager
 
 from experts.engines.answer import Answer, Draw
+from experts.engines.checks import deadline_exceeded
 from experts.engines.local.key_values import Past
 from experts.engines.local.sampling import Sampler
 from experts.engines.requests import Chunk, GenerateRequest, Generation, TokenId
@@ -57,6 +61,20 @@ class Job:
         if self.request.session is None or self.future.cancelled():
             return False
         return self.future.exception() is None and self.future.result().finish_reason != "stop"
+
+    @contextmanager
+    def in_time(self) -> Iterator[None]:
+        """Within the context it fails when its request's deadline passes, whether it waits or runs; it then stops after the
+        current token, as one that was cancelled does."""
+        if self.request.deadline is None:
+            yield
+            return
+        left = self.request.deadline - time.monotonic()
+        timer = asyncio.get_running_loop().call_later(left, self.fail, deadline_exceeded())
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def advance(self, draw: Draw) -> bool:
         """Takes the next token, or leaves it to another model; False when the answer has ended, or nobody waits for it."""

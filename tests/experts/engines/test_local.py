@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from transformers import AutoModelForCausalLM
 from experts.engines.config import LocalWorker
 from experts.engines.local.engine import LocalEngine
 from experts.engines.requests import GenerateRequest, Message, Sampling
-from experts.errors import EngineError, EngineUnavailable, RequestError
+from experts.errors import DeadlineExceeded, EngineError, EngineUnavailable, RequestError
 from tests.experts.engines.checkpoints import KINDS
 from tests.experts.engines.conformance import ASK, EngineConformance, assert_same
 
@@ -62,6 +63,44 @@ async def test_greedy_equals_transformers(any_engine: LocalEngine) -> None:
     chosen = logprobs[torch.arange(25), torch.tensor(answer.token_ids)]
     assert answer.logprobs == pytest.approx(chosen.tolist(), abs=1e-5)
     assert [list(top) for top in answer.top_logprobs] == logprobs.topk(2).indices.tolist()
+
+
+@pytest.mark.asyncio
+async def test_a_deadline_that_passes_stops_what_runs_and_what_waits(checkpoints: dict[str, Path]) -> None:
+    engine = LocalEngine(LocalWorker(model=str(checkpoints["qwen3"]), max_batch=2))
+    started = asyncio.Event()
+
+    def slow(_model: Any, _input: Any) -> None:
+        time.sleep(0.02)
+
+    hook = await engine.call(lambda model: model.register_forward_pre_hook(slow))
+    endless = replace(LONG, deadline=time.monotonic() + 0.5)
+
+    async def streamed() -> int:
+        pieces = 0
+        try:
+            async for _ in engine.stream(endless):
+                pieces += 1
+                started.set()
+        except DeadlineExceeded:
+            return pieces
+        raise AssertionError("it ended in time")
+
+    async def waiting() -> None:
+        await started.wait()
+        with pytest.raises(DeadlineExceeded, match="deadline"):
+            await engine.generate(endless)
+
+    async def whole() -> None:
+        with pytest.raises(DeadlineExceeded, match="deadline"):
+            await engine.generate(endless)
+
+    pieces, *_ = await asyncio.gather(streamed(), whole(), waiting())
+    assert 0 < pieces < LONG.max_tokens
+    await engine.call(lambda _model: hook.remove())  # between batches: nothing runs any more
+    assert time.monotonic() < endless.deadline + 2, "the whole answer takes four seconds"
+    assert (await engine.generate(replace(LONG, deadline=time.monotonic() + 60))).finish_reason == "length"
+    await engine.close()
 
 
 @pytest.mark.asyncio
