@@ -73,9 +73,9 @@ class Decoder:
             batch.go_on(kept, [job.last_token for job in running])
 
     def _draws(self, logits: Tensor, jobs: Sequence[Job]) -> list[Draw]:
-        for row, job in enumerate(jobs):
-            if unknown := self._added() - job.sampler.named:
-                logits[row, list(unknown)] = -torch.inf
+        if added := self._added():
+            for row, job in enumerate(jobs):
+                logits[row, list(added - job.sampler.named)] = -torch.inf
         draws = draw(logits, [job.sampler for job in jobs])
         scored = [row for row, job in enumerate(jobs) if job.is_scored]
         if scored:
