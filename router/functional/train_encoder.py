@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -44,7 +46,7 @@ async def train_encoder(
     worker: LocalWorker, targets: Sequence[Target], rows: Split, out: Path, training: EncoderTraining,
     progress: Callable[[Progress], None],
 ) -> TrainingReport:  # fmt: skip
-    """Writes a tokens folder.
+    """Writes a tokens folder; the worker's model may be the one in it, of an earlier training.
 
     ``auto`` is ``rows``: they are fitted on every layer of the frozen encoder, which scored higher than tuning the
     encoder did and takes minutes. Tuning it is for who asks. The example queries of the targets and multiple-choice
@@ -56,9 +58,6 @@ async def train_encoder(
     """
     started = time.monotonic()
     data = EncoderData(targets, rows)
-    folder = out / MODEL_NAME
-    if folder.is_dir():
-        shutil.rmtree(folder)  # of an earlier training
     progress(Progress("encoding", 0.0))
     # Where the encoder is tuned next, its rows start from these, and the validation rows are to judge it.
     frozen = training.tune != "encoder"
@@ -71,8 +70,31 @@ async def train_encoder(
         await engine.close()
     progress(Progress("rows", 1.0, accuracy(best.validation, data.validation_labels)))
     if training.tune == "encoder":
-        best = await _tune(worker, folder, data, best.head.rows, training, progress)
+        with _taking_the_place_of(out / MODEL_NAME) as folder:
+            best = await _tune(worker, folder, data, best.head.rows, training, progress)
+    else:
+        _remove_unless_used(out / MODEL_NAME, worker)
     return write_tokens(out, data, best, prior, training.seed, time.monotonic() - started)
+
+
+@contextmanager
+def _taking_the_place_of(folder: Path) -> Iterator[Path]:
+    """A folder beside another, whose place it takes at the end; the other stays as it is until then, or if that fails."""
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    beside.mkdir(parents=True)
+    try:
+        yield beside
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _remove_unless_used(folder: Path, worker: LocalWorker) -> None:
+    """The encoder of an earlier training goes, unless it is the one that the rows were fitted for."""
+    if folder.is_dir() and folder.resolve() != Path(worker.model).resolve():
+        shutil.rmtree(folder)
 
 
 async def _tune(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,8 +9,9 @@ import pytest
 
 from experts.engines.config import Rule, ScriptedWorker
 from experts.engines.factory import create_engine
+from experts.engines.local.checkpoint import resolve
 from experts.engines.requests import Message
-from router.errors import DataError, GraphError, TokenHeadError
+from router.errors import CheckpointError, DataError, GraphError, TokenHeadError
 from router.functional import functional_router
 from router.functional.progress import Progress
 from router.functional.targets import router_node, targets_of
@@ -88,6 +90,33 @@ async def test_labels_teach_what_descriptions_do_not_say(minilm: SentenceEncoder
     assert load_tokens(out).layers == (7 if tune == "auto" else 1)
     assert heard[-1].done == pytest.approx(1.0)
     assert await right(spec, out) > 0.85
+
+
+@pytest.mark.parametrize("tune", ["rows", "encoder"])
+async def test_the_encoder_of_an_earlier_training_can_be_trained_on(
+    minilm: SentenceEncoder, tmp_path: Path, tune: Tune
+) -> None:
+    out = tmp_path / "tokens"
+    shutil.copytree(resolve(MINILM.model), out / "model")
+    worker = MINILM.model_copy(update={"model": str(out / "model")})
+    spec = graph()
+    spec = spec.model_copy(update={"workers": {**spec.workers, WorkerId("encoder"): worker}})
+    train_functional_tokens(spec, labelled(tmp_path), out, tune=tune, epochs=1, seed=1)
+    assert await right(spec, out) > 0.85
+    assert {entry.name for entry in out.iterdir()} == {
+        "model", "functional_tokens.json", "functional_tokens.safetensors"
+    }  # fmt: skip
+
+
+def test_the_result_of_an_earlier_training_stays_if_there_is_no_new_one(tmp_path: Path) -> None:
+    spec, model = graph(), tmp_path / "tokens" / "model"
+    model.mkdir(parents=True)
+    (model / "config.json").write_text("{}")
+    missing = MINILM.model_copy(update={"model": "./no/such/encoder"})
+    spec = spec.model_copy(update={"workers": {**spec.workers, WorkerId("encoder"): missing}})
+    with pytest.raises(CheckpointError):
+        train_functional_tokens(spec, labelled(tmp_path), model.parent, tune="encoder")
+    assert (model / "config.json").is_file()
 
 
 async def test_off_topic_rows_set_the_threshold(minilm: SentenceEncoder, tmp_path: Path) -> None:
