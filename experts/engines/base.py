@@ -124,7 +124,7 @@ class Engine(Protocol):
         ...
 
     async def set_masks(self, masks: Mapping[str, ExpertMask]) -> None:
-        """Replaces all masks of experts, by the names by which requests call them.
+        """Replaces all masks of experts, by the names by which requests call them (``NO_MASK`` is none).
 
         Raises:
             MaskError: one does not fit the model; then none is replaced.

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Collection
 
-from experts.engines.requests import NEVER, Defer, GenerateRequest
+from experts.engines.requests import NEVER, NO_MASK, Defer, GenerateRequest
 from experts.errors import CapabilityError, DeadlineExceeded, RequestError
 
 
@@ -67,7 +67,7 @@ def check_request(
 
 def check_mask_name(name: str | None, masks: Collection[str]) -> None:
     """Raises RequestError unless the mask of experts is one of the engine's, or none."""
-    if name is not None and name not in masks:
+    if name is not None and name != NO_MASK and name not in masks:
         known = ", ".join(sorted(masks)) or "none"
         raise RequestError(f"expected one of this worker's expert masks ({known}), found {name!r}. Register it first")
 

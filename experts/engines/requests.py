@@ -12,6 +12,9 @@ TokenId = NewType("TokenId", int)
 NEVER = -100.0
 """The logit bias of a token that is not to be chosen."""
 
+NO_MASK: Literal["none"] = "none"
+"""Asks for no mask of experts, also of a server that has one for everybody who names none."""
+
 FinishReason = Literal["stop", "length", "defer"]
 
 
@@ -110,7 +113,8 @@ class GenerateRequest:
             stay the model's own. One that is cut off, by ``max_tokens`` or ``stop``, is the beginning of such an answer.
         top_logprobs: how many alternatives to report per token.
         adapter: name of a LoRA adapter of this engine.
-        expert_mask: name of a mask of experts that was registered with this engine.
+        expert_mask: name of a mask of experts that was registered with this engine, or ``NO_MASK``. By default there is
+            none, unless a server has one for everybody.
         defer: leave critical tokens to another model (needs Capability.DEFER).
         criticality: report ``Generation.criticality``, whether or not anything is deferred (needs Capability.DEFER).
         session: what it has in common with the requests before and after it that continue one answer.

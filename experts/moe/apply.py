@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from experts.engines.checks import check_mask_name
+from experts.engines.requests import NO_MASK
 from experts.moe.blocks import MoeBlock, find_blocks, shape_of
 from experts.moe.check import check_mask
 from experts.moe.mask import ExpertMask
@@ -62,16 +63,16 @@ class ModelMasks:
 
     @contextmanager
     def applied(self, names: Sequence[str | None]) -> Iterator[Rows]:
-        """Within the context row i of every batch has the mask ``names[i]``, None for none.
+        """Within the context row i of every batch has the mask ``names[i]``, None or ``NO_MASK`` for none.
 
         Raises:
             RequestError: there is no mask of that name.
         """
         for name in names:
             check_mask_name(name, self._slots)
-        rows = Rows([0 if name is None else self._slots[name] for name in names])
+        rows = Rows([0 if name is None or name == NO_MASK else self._slots[name] for name in names])
         with ExitStack() as hooks:
-            if self._tables is not None and any(names):
+            if self._tables is not None and any(rows.used):
                 for place, block in enumerate(self._blocks):
                     hook = partial(_steer, self._tables, rows, place, block)
                     hooks.callback(block.gate.register_forward_hook(hook).remove)

@@ -14,7 +14,8 @@ from uuid import uuid4
 
 from vllm.exceptions import VLLMValidationError
 
-from experts.engines.vllm.wire import MASK_ARGUMENT, NO_MASK, SCAN_ARGUMENT
+from experts.engines.requests import NO_MASK
+from experts.engines.vllm.wire import MASK_ARGUMENT, SCAN_ARGUMENT
 from experts.moe.mask import ExpertMask
 from experts.vllm_plugin.counting import SCAN
 from experts.vllm_plugin.masks import SLOT

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Request
 
-from experts.engines.vllm.wire import NO_MASK
+from experts.engines.requests import NO_MASK
 from experts.errors import MaskError
 from experts.moe.check import check_mask
 from experts.moe.mask import ExpertMask

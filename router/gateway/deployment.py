@@ -6,10 +6,11 @@ import asyncio
 import time
 from types import TracebackType
 
+from experts.engines.requests import NO_MASK
 from router.errors import RequestError
 from router.gateway.errors import Refused
 from router.gateway.responses import ModelEntry
-from router.runtime.masks import NO_MASK, NodeMasks, unknown_mask
+from router.runtime.masks import NodeMasks, unknown_mask
 from router.runtime.options import answers
 from router.runtime.router import Router
 from router.spec.models import AnsweringNode, ExpertNode, RouterNode

@@ -10,16 +10,15 @@ from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
+from typing import Literal
 
 from experts.engines.base import Capability, Engine
+from experts.engines.requests import NO_MASK
 from experts.errors import CapabilityError, RequestError
 from experts.moe.check import check_mask
 from experts.moe.mask import ExpertMask
 from router.spec.models import ExpertNode, GraphSpec
 from router.types import NodeId
-
-NO_MASK = "none"
-"""What a run asks for to be answered without the node's own mask."""
 
 _KEPT = 16
 
@@ -48,8 +47,11 @@ class NodeMasks:
         """
         return tuple(self._named)
 
-    def find(self, asked: str | ExpertMask | None) -> ExpertMask | None:
+    def find(self, asked: str | ExpertMask | None) -> ExpertMask | Literal["none"] | None:
         """The mask to answer with: the one that a run asks for, by its name or itself, else the node's own.
+
+        ``NO_MASK`` is for a run that asks for none; None for a node that has none, so that it has what its server may
+        have for everybody.
 
         Raises:
             RequestError: the node has no mask of that name.
@@ -60,7 +62,7 @@ class NodeMasks:
         if isinstance(asked, ExpertMask):
             return asked
         if asked == NO_MASK:
-            return None
+            return NO_MASK
         if asked not in self._named:
             raise unknown_mask(asked, self.names, f"node {self._name}")
         return self._named[asked]
@@ -106,15 +108,15 @@ class EngineMasks:
         self._setting: Future[None] | None = None
 
     @asynccontextmanager
-    async def use(self, mask: ExpertMask | None) -> AsyncIterator[str | None]:
-        """Within the context requests may have the mask; yields its name there, None for none.
+    async def use(self, mask: ExpertMask | Literal["none"] | None) -> AsyncIterator[str | None]:
+        """Within the context requests may have the mask; yields what they call it.
 
         Raises:
             CapabilityError: the engine cannot mask experts.
             MaskError: the mask does not fit the model.
         """
-        if mask is None:
-            yield None
+        if not isinstance(mask, ExpertMask):
+            yield mask
             return
         digest = mask.digest
         if digest not in self._set:

@@ -15,7 +15,7 @@ from hashlib import blake2b
 
 from experts.engines.base import Capability, Engine, require
 from experts.engines.checks import check_prompt
-from experts.engines.requests import Chunk, Defer, GenerateRequest, Generation, Sampling, Session
+from experts.engines.requests import NO_MASK, Chunk, Defer, GenerateRequest, Generation, Sampling, Session
 from experts.errors import EngineError, RequestError
 from router.token_level.budget import ShareBudget
 from router.token_level.vocabularies import check_same_tokens
@@ -130,8 +130,9 @@ class _Turns:
     """
 
     def __init__(self, pair: TokenPair, request: GenerateRequest, switching: Switching) -> None:
+        asked = replace(request, expert_mask=None) if request.expert_mask == NO_MASK else request
         for name in _UNSUITABLE:
-            if getattr(request, name) is not None:
+            if getattr(asked, name) is not None:
                 raise RequestError(f"expected a request without {name} for a pair of models, found one. Leave it out")
         self._pair, self._request, self._switching = pair, request, switching
         self._budget = ShareBudget(switching.max_large_share)

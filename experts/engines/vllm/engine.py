@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,13 +14,13 @@ from experts.engines.checks import check_prompt, check_request
 from experts.engines.config import VllmWorker
 from experts.engines.partial import PartialEngine
 from experts.engines.prompt import PromptTokenizer
-from experts.engines.requests import Chunk, GenerateRequest, Generation, TokenId
+from experts.engines.requests import NO_MASK, Chunk, GenerateRequest, Generation, TokenId
 from experts.engines.vllm.continuing import ServerSessions
 from experts.engines.vllm.deferring import Deferring, Described, find_router
 from experts.engines.vllm.draws import Drawing
 from experts.engines.vllm.embed import Embedder
 from experts.engines.vllm.facts import ModelFacts, read_facts
-from experts.engines.vllm.masks import Arguments, ServerMasks
+from experts.engines.vllm.masks import WITHOUT_MASK, Arguments, ServerMasks
 from experts.engines.vllm.plugin import find_instruments
 from experts.engines.vllm.served import Served, find_served
 from experts.engines.vllm.structured import check_whole
@@ -205,10 +205,18 @@ class VllmEngine(PartialEngine):
         def answer(arguments: Arguments) -> AsyncGenerator[Chunk, None]:
             return self._answered(request, prompt, arguments, streamed=streamed)
 
-        masked = None if request.expert_mask is None else self._having_masks()
-        async with aclosing(answer({}) if masked is None else masked.draws(request.expert_mask, answer)) as chunks:
+        async with aclosing(self._masked(request.expert_mask, answer)) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    def _masked(
+        self, name: str | None, answer: Callable[[Arguments], AsyncGenerator[Chunk, None]]
+    ) -> AsyncGenerator[Chunk, None]:
+        """What ``answer`` yields for the arguments that a mask takes; one that is not known has been refused."""
+        if name is not None and self._masks is not None:
+            return self._masks.draws(name, answer)
+        # Without the admin token this side cannot tell whether the server has a mask for everybody.
+        return answer(WITHOUT_MASK if name == NO_MASK and self._worker.plugin else {})
 
     async def _answered(
         self, request: GenerateRequest, prompt: tuple[TokenId, ...], arguments: Arguments, *, streamed: bool

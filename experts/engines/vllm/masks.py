@@ -16,8 +16,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, RootModel
 
 from experts.engines.checks import check_mask_name
+from experts.engines.requests import NO_MASK
 from experts.engines.vllm.transport import PLUGIN, Transport, UnknownMaskError
-from experts.engines.vllm.wire import MASK_ARGUMENT, NO_MASK, SCAN_ARGUMENT
+from experts.engines.vllm.wire import MASK_ARGUMENT, SCAN_ARGUMENT
 from experts.errors import EngineError
 from experts.moe.check import check_mask
 from experts.moe.mask import ExpertMask
@@ -30,6 +31,8 @@ T = TypeVar("T")
 
 Arguments = dict[str, str | int | float]
 """What a request carries as ``vllm_xargs``."""
+
+WITHOUT_MASK: Arguments = {MASK_ARGUMENT: NO_MASK}
 
 
 class Listed(BaseModel):
@@ -89,13 +92,15 @@ class ServerMasks:
     ) -> AsyncGenerator[T, None]:
         """What ``draw`` yields for the arguments of a request with a mask, once the server has the mask."""
         check_mask_name(name, self._masks)
-        mask = None if name is None else self._masks[name]
+        mask = None if name is None or name == NO_MASK else self._masks[name]
+        arguments: Arguments = {} if mask is None else {MASK_ARGUMENT: mask.digest}
+        arguments = WITHOUT_MASK if name == NO_MASK else arguments
         given = again = False
         while True:
             if mask is not None and (again or mask.digest not in self._put):
                 await self._register(mask)
             try:
-                async with aclosing(draw({} if mask is None else {MASK_ARGUMENT: mask.digest})) as drawn:
+                async with aclosing(draw(arguments)) as drawn:
                     async for item in drawn:
                         given = True
                         yield item
@@ -118,7 +123,7 @@ class ServerMasks:
 
         async def one(place: int) -> None:
             def asked(arguments: Arguments) -> AsyncGenerator[Any, None]:
-                return ask(place, {MASK_ARGUMENT: NO_MASK, **arguments, SCAN_ARGUMENT: f"{scan}/{place}"})
+                return ask(place, {**WITHOUT_MASK, **arguments, SCAN_ARGUMENT: f"{scan}/{place}"})
 
             async with aclosing(self.draws(names[place], asked)) as drawn:
                 async for _ in drawn:

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict
 MASK_ARGUMENT, SCAN_ARGUMENT = "expert_mask", "expert_scan"
 THRESHOLD_ARGUMENT, AFTER_ARGUMENT, CRITICALITY_ARGUMENT = "defer_threshold", "defer_after", "criticality"
 SESSION_ARGUMENT = "session"
-NO_MASK = "none"  # the mask that is none, also where a server has one for everybody
 _PREFIX = "token_id:"
 
 

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from experts.engines.base import Engine
-from experts.engines.requests import GenerateRequest, Message
+from experts.engines.requests import NO_MASK, GenerateRequest, Message
 from experts.moe.activations import Activations
 from experts.moe.mask import ExpertMask
 from router.errors import GraphError
-from router.runtime.masks import NO_MASK
 from router.runtime.router import Router, RunOptions
 from router.spec.models import ExpertNode, GraphSpec
 from router.types import NodeId

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from experts.engines.base import Engine
 from experts.engines.requests import Chunk, GenerateRequest, Generation, TokenId
 from experts.errors import EngineError
+from experts.moe.mask import ExpertMask
 from router.errors import TokenHeadError
 from router.functional.call import parse_call
 from router.functional.targets import targets_of
@@ -76,7 +77,7 @@ class AnswerVisitor:
         mask = self._masks.find(options.expert_mask)
         async with self._pool.masks(engine).use(mask) as registered:
             outcome = await self._answer(engine, replace(request, expert_mask=registered), visit, options, tokens)
-        if mask is None:
+        if not isinstance(mask, ExpertMask):
             return outcome
         return replace(outcome, event=outcome.event.model_copy(update={"expert_mask": mask.name}))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from experts.defer.files import TokenRouterFile, check_fingerprint, locate, read_file
 from experts.engines.base import Engine
-from experts.engines.requests import GenerateRequest
+from experts.engines.requests import NO_MASK, GenerateRequest
 from router.errors import GraphError
 from router.runtime.engines import EnginePool
 from router.runtime.logprobs import token_logprobs, token_texts
@@ -61,7 +61,10 @@ class TokenPairVisitor:
     async def visit(self, visit: Visit) -> Outcome:
         options = options_of(visit, answers=self._answers)
         pair = await self._loaded()
-        request = replace(request_of(pair.models.small, self._node, visit, options), criticality=options.authors)
+        request = replace(
+            request_of(pair.models.small, self._node, visit, options), criticality=options.authors,
+            expert_mask=NO_MASK if options.expert_mask == NO_MASK else None,
+        )  # fmt: skip
         result = await self._generate(pair, request, visit)
         generation = result.generation
         written, reason = len(generation.token_ids), ended(generation)

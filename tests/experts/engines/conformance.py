@@ -19,6 +19,7 @@ import pytest
 from experts.engines.base import Capability, Engine, require
 from experts.engines.requests import (
     NEVER,
+    NO_MASK,
     Chunk,
     Defer,
     GenerateRequest,
@@ -343,6 +344,10 @@ class EngineConformance:
             await engine.generate(request)
         with pytest.raises(RequestError, match=named):
             await chunks_of(engine, request)
+
+    @pytest.mark.asyncio
+    async def test_no_mask_of_experts_can_be_asked_for(self, engine: Engine) -> None:
+        assert_same(await engine.generate(replace(ASK, expert_mask=NO_MASK)), await engine.generate(ASK))
 
     @pytest.mark.asyncio
     async def test_passed_deadline_is_refused(self, engine: Engine) -> None:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import pytest_asyncio
 
 from experts.engines.base import Capability
+from experts.engines.requests import NO_MASK
 from experts.engines.vllm.engine import VllmEngine
 from experts.engines.vllm.everybody import clear_for_everybody, set_for_everybody
 from experts.errors import CapabilityError, EngineError, MaskError, RequestError
 from experts.moe.collect import scan_prompts
+from router import Router, RunOptions
+from router.runtime.query import Prompt
+from router.types import NodeId
 from tests.experts.engines.conformance import chunks_of
 from tests.experts.engines.vllm.servers import Servers
 from tests.experts.moe.models import ARCHITECTURES, mask, prompts, save
 from tests.experts.moe.vllm_servers import ARGUMENTS, RECORDED, SLOTS, Served, ask
+from tests.router.runtime.graphs import expert, spec
 
 
 @pytest.fixture(scope="module", params=(*ARCHITECTURES, "qwen3_moe recorded"))
@@ -138,6 +144,23 @@ async def test_a_mask_for_everybody(served: Served, engine: VllmEngine) -> None:
     assert (await engine.generate(ask(prompt, length=4))) == (await engine.generate(ask(prompt, "off", 4))) != before
     forced = await engine.generate(ask(prompt, "forced", 4))
     served.check(prompt, "forced", forced.token_ids, forced.logprobs)
+    unable = await served.connect(None)
+    for client in (engine, unable):
+        assert await client.generate(ask(prompt, NO_MASK, 4)) == before, "none, though everybody has one"
+        assert (await chunks_of(client, ask(prompt, NO_MASK, 4)))[-1].generation == before
+    await unable.close()
+    graph = spec("a", {"w": served.worker.model_dump(mode="json")}, {"a": expert("w", max_tokens=4)})
+    async with Router(graph) as router:
+        asked = [
+            router.arun(
+                Prompt(token_ids=ask(prompt).prompt_ids), node=NodeId("a"), options=RunOptions(expert_mask=name)
+            )
+            for name in (NO_MASK, None)
+        ]
+        answers = [result.answer for result in await asyncio.gather(*asked)]
+    ends = [replace(ask(prompt, name, 4), ignore_eos=False) for name in (NO_MASK, "off")]
+    assert answers == [(await engine.generate(request)).text.strip() for request in ends]
+    assert answers[0] != answers[1]
     np.testing.assert_array_equal((await engine.activations([ask(prompt)]))[0].counts, scanned.counts)
     assert await clear_for_everybody(served.worker) == ("off",)
     assert await clear_for_everybody(served.worker) == ()

@@ -14,6 +14,7 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM
 
 from experts.defer.files import read_file, write_file
+from experts.engines.requests import NO_MASK
 from experts.errors import CheckpointError, EngineError
 from router import Router, RunResult
 from router.console.authors import by_author
@@ -77,6 +78,10 @@ def test_the_threshold_is_the_calibrated_one_and_both_models_count(router: Route
     expected = small + read_file(reference.router).shape.parameters + share * large
     assert event.activated_parameters == result.usage.activated_parameters == pytest.approx(expected, abs=1)
     assert usage_of(result.events)["nodes"][0]["large_share"] == pytest.approx(share, abs=1e-4)
+
+
+def test_a_pair_can_be_asked_for_no_mask_of_experts(router: Router) -> None:
+    assert router.run(ASKED, options=RunOptions(expert_mask=NO_MASK)).answer == router.run(ASKED).answer
 
 
 def test_a_node_sets_threshold_share_and_run(reference: Reference) -> None:

@@ -17,7 +17,7 @@ import pytest_asyncio
 from experts.engines.base import Engine
 from experts.engines.config import LocalWorker
 from experts.engines.local.engine import LocalEngine
-from experts.engines.requests import GenerateRequest, Message, Sampling, TokenId
+from experts.engines.requests import NO_MASK, GenerateRequest, Generation, Message, Sampling, TokenId
 from experts.errors import CapabilityError, DeadlineExceeded, EngineUnavailable, RequestError
 from router.errors import GraphError
 from router.token_level.loop import Switching, TokenPair
@@ -226,6 +226,26 @@ async def test_cancelling_ends_both(pair: TokenPair) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     await pair.generate(ask("goes on", max_tokens=2), Switching(0.5))
+
+
+@pytest.mark.asyncio
+async def test_both_are_asked_without_masks_of_experts_if_that_is_asked_for(reference: Reference) -> None:
+    heard: list[str | None] = []
+
+    class Listening(LocalEngine):
+        async def generate(self, request: GenerateRequest) -> Generation:
+            heard.append(request.expert_mask)
+            return await super().generate(request)
+
+    small = Listening(LocalWorker(model=str(reference.small), token_router=str(reference.router)))
+    large = Listening(LocalWorker(model=str(reference.large)))
+    pair = TokenPair(small, large)
+    plain = await pair.generate(ask("mask"), Switching(0.5))
+    assert 0 < plain.large_tokens < len(plain.generation.token_ids) and {*heard} == {None}
+    heard.clear()
+    assert await pair.generate(ask("mask", expert_mask=NO_MASK), Switching(0.5)) == plain
+    assert {*heard} == {NO_MASK}
+    await asyncio.gather(small.close(), large.close())
 
 
 @pytest.mark.asyncio
