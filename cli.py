@@ -174,11 +174,11 @@ def batch(
 ) -> None:
     """Answer a file of queries.
 
-    Was it interrupted? The same command goes on with what is missing.
+    Was it interrupted? The same command goes on with what is missing. The exit code is 1 if some queries failed.
     """
     from router.console.batch import batch as run
 
-    run(queries, out, graph, concurrency)
+    raise typer.Exit(run(queries, out, graph, concurrency))
 
 
 @app.command()

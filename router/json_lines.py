@@ -6,7 +6,7 @@ import json
 from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -41,15 +41,24 @@ def read_lines(path: Path, form: str = "") -> Iterator[tuple[bytes, Location]]:
     Raises:
         DataError: the file cannot be read.
     """
+    with open_lines(path, form) as file:
+        yield from lines_of(file, path)
+
+
+def open_lines(path: Path, form: str = "") -> BinaryIO:
+    """Opens a file of JSON lines; raises DataError if that cannot be."""
     try:
-        lines = path.open("rb")
+        return path.open("rb")
     except OSError as error:
         raise DataError(str(path), f"a file of JSON lines {form}".rstrip(), error.strerror or str(error)) from error
-    with lines:
-        for number, line in enumerate(lines, start=1):
-            content = line.removeprefix(BOM_UTF8) if number == 1 else line
-            if content.strip():
-                yield content, Location(str(path), number, 1)
+
+
+def lines_of(file: BinaryIO, path: Path) -> Iterator[tuple[bytes, Location]]:
+    """The same of a file that is open, from its beginning; ``path`` is its name."""
+    for number, line in enumerate(file, start=1):
+        content = line.removeprefix(BOM_UTF8) if number == 1 else line
+        if content.strip():
+            yield content, Location(str(path), number, 1)
 
 
 def parse_object(line: bytes, where: Location, expected: str) -> dict[str, Any]:

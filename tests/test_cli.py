@@ -234,12 +234,33 @@ def test_batch(spec: Path, tmp_path: Path) -> None:
     queries, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     queries.write_text('{"id": 1, "query": "1 plus 2"}\n{"id": "b", "query": "13 plus 1"}\n')
     result = run("batch", queries, "--out", out, "--graph", spec)
-    assert (result.exit_code, result.stdout) == (0, "")
+    assert (result.exit_code, result.stdout) == (1, "")
     rows = {row["id"]: row for row in map(json.loads, out.read_text().splitlines())}
     assert list(rows[1]) == ["id", "answer", "route", "usage"]
     assert rows["b"] == {"id": "b", "error": "afraid of 13"}
     assert "1 answers" in result.stderr
     assert "1 failed" in result.stderr
+    again = run("batch", queries, "--out", out, "--graph", spec)
+    assert again.exit_code == 1 and "1 failed" in again.stderr, "there is no answer to it yet"
+    queries.write_text('{"id": 1, "query": "1 plus 2"}\n')
+    assert run("batch", queries, "--out", out, "--graph", spec).exit_code == 0
+
+
+@pytest.mark.parametrize("command", [["batch"], ["route", "--in"]])
+def test_queries_from_a_pipe(spec: Path, tmp_path: Path, command: list[str]) -> None:
+    out = tmp_path / "out.jsonl"
+    arguments = [*command, "/dev/stdin", "--out", str(out), "--graph", str(spec)]
+
+    def asked(lines: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "cli.py", *arguments], cwd=ROOT, input=lines, capture_output=True, text=True
+        )
+
+    done = asked('{"id": 1, "query": "1 plus 2"}\n{"id": "b", "query": "hi"}\n')
+    assert done.returncode == 0, done.stderr
+    assert {json.loads(line)["id"] for line in out.read_text().splitlines()} == {1, "b"}
+    wrong = asked('{"id": 2, "query": "hi"}\n{"id": 3}\n')
+    assert (wrong.returncode, "/dev/stdin:2:1: expected the key 'query'" in wrong.stderr) == (2, True)
 
 
 def test_training_needs_a_model_that_can_learn(spec: Path, tmp_path: Path) -> None:

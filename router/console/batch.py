@@ -37,13 +37,14 @@ def bar(what: str, *, total: float | None = None) -> Iterator[tuple[Progress, Ta
         yield progress, progress.add_task(what, total=total, remark="")
 
 
-def batch(queries: Path, out: Path, graph: Path | None, concurrency: int) -> None:
-    """Answers a file of queries and says how it went."""
+def batch(queries: Path, out: Path, graph: Path | None, concurrency: int) -> int:
+    """Answers a file of queries and says how it went; the exit code is 1 if some are without an answer."""
     router = Router.from_file(graph_path(graph))
     count = asyncio.run(_answered(router, queries, out, concurrency))
     text = f"{count.done - count.failed:,} answers in {out}"
     text += f", {count.earlier:,} lines were there before" if count.earlier else ""
     note(f"{text}." + (f" {count.failed:,} failed; to try those again, remove their lines." if count.failed else ""))
+    return 1 if count.failed else 0
 
 
 async def _answered(router: Router, queries: Path, out: Path, concurrency: int) -> BatchCount:

@@ -20,7 +20,7 @@ from router.console.query import read_query
 from router.console.terminal import console, note, one_line, write_json
 from router.errors import GraphError
 from router.functional.decision import Choice, Decision
-from router.runtime.queries_file import QueryLine, check_queries, read_queries
+from router.runtime.queries_file import Queries, QueryLine, open_queries
 from router.runtime.router import Router
 from router.spec import GraphSpec, RouterNode, load_spec
 
@@ -41,17 +41,17 @@ def route_query(text: str, graph: Path | None, tokens: Path | None, *, as_json: 
 
 def route_file(queries: Path, out: Path, graph: Path | None, tokens: Path | None) -> None:
     """Routes a file of queries; the file of decisions appears when it is complete."""
-    total = len(check_queries(queries))
-    router = _router(graph, tokens)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        with unfinished.open("w", encoding="utf-8", errors="replace") as file:
-            asyncio.run(_routed(router, queries, file, total))
-        unfinished.replace(out)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    note(f"{total:,} decisions in {out}")
+    with open_queries(queries) as asked:
+        router = _router(graph, tokens)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = out.with_name(f".{out.name}.{os.getpid()}")
+        try:
+            with unfinished.open("w", encoding="utf-8", errors="replace") as file:
+                asyncio.run(_routed(router, asked, file))
+            unfinished.replace(out)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    note(f"{len(asked.ids):,} decisions in {out}")
 
 
 def with_tokens(spec: GraphSpec, tokens: Path | None) -> GraphSpec:
@@ -91,11 +91,11 @@ async def _decided(router: Router, text: str) -> Decision:
             return await router.aroute(text)
 
 
-async def _routed(router: Router, queries: Path, file: TextIO, total: int) -> None:
+async def _routed(router: Router, queries: Queries, file: TextIO) -> None:
     async with router:
         with bar("routing") as (progress, task):
-            progress.update(task, total=total)
-            for lines in _groups(read_queries(queries)):
+            progress.update(task, total=len(queries.ids))
+            for lines in _groups(iter(queries)):
                 decisions = await router.aroute_many([line.query for line in lines])
                 for line, decision in zip(lines, decisions, strict=True):
                     file.write(json.dumps({"id": line.id, **decision_json(decision)}, ensure_ascii=False) + "\n")

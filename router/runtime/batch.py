@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from router.errors import CheckpointError, DataError, GraphError, Location, RunError, TokengraphError, TokenHeadError
 from router.json_lines import parse_object
-from router.runtime.queries_file import QueryId, QueryLine, check_queries, parse_id, read_queries
+from router.runtime.queries_file import QueryId, QueryLine, open_queries, parse_id
 from router.runtime.router import Router
 
 _OF_THE_GRAPH = (CheckpointError, GraphError, TokenHeadError)
@@ -56,14 +56,13 @@ async def run_batch(
         RunError: another batch is writing ``out``.
         GraphError, TokenHeadError, CheckpointError: the graph cannot run; what was answered stays.
     """
-    ids = check_queries(queries)
     report = progress or (lambda _: None)
-    with _opened(out) as file:
+    with open_queries(queries) as asked, _opened(out) as file:
         earlier, failures = _earlier(file, out)
-        known = len(ids & earlier)
-        count = BatchCount(total=len(ids), done=known, failed=len(ids & failures), earlier=known)
+        known = len(asked.ids & earlier)
+        count = BatchCount(total=len(asked.ids), done=known, failed=len(asked.ids & failures), earlier=known)
         report(count)
-        waiting = (line for line in read_queries(queries) if line.id not in earlier)
+        waiting = (line for line in asked if line.id not in earlier)
 
         async def work() -> None:
             nonlocal count

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import copyfileobj
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, cast
 
 from experts.engines.requests import Message
 from router.errors import DataError, Location
-from router.json_lines import parse_object, read_lines
+from router.json_lines import lines_of, open_lines, parse_object
 from router.runtime.router import Query
 
 QueryId = str | int | float
 
+_IN_MEMORY = 16 << 20  # bytes of a pipe; more is on the disk
 _ROLES = ("system", "user", "assistant")
 _MESSAGES = 'text as query, or messages {"role": "system|user|assistant", "content": text} that end with the user\'s'
 
@@ -28,28 +33,43 @@ class QueryLine:
     where: Location
 
 
-def read_queries(path: Path) -> Iterator[QueryLine]:
-    """The lines of a file of queries; blank ones are skipped, keys besides ``id`` and ``query`` ignored.
+class Queries:
+    """The lines of an open file of queries; blank ones are skipped, keys besides ``id`` and ``query`` ignored.
 
-    Raises:
-        DataError: the file cannot be read, or a line is wrong.
+    Attributes:
+        ids: of all queries.
     """
-    for line, where in read_lines(path):
-        yield _query_line(line, where)
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._file, self._path = file, path
+        self.ids = self._checked()
+
+    def __iter__(self) -> Iterator[QueryLine]:
+        """Goes through the file from its beginning; one at a time may do so."""
+        self._file.seek(0)
+        for line, where in lines_of(self._file, self._path):
+            yield _query_line(line, where)
+
+    def _checked(self) -> Set[QueryId]:
+        ids: set[QueryId] = set()
+        for line in self:
+            if line.id in ids:
+                raise DataError(line.where, "an id of its own for each query", f"{json.dumps(line.id)} a second time")
+            ids.add(line.id)
+        return ids
 
 
-def check_queries(path: Path) -> set[QueryId]:
-    """Reads a whole file of queries and returns their ids.
+@contextmanager
+def open_queries(path: Path) -> Iterator[Queries]:
+    """Opens a file of queries and checks all of it. A pipe is read to its end first: it can be read only once.
 
     Raises:
         DataError: the file cannot be read, a line is wrong, or two have one id.
     """
-    ids: set[QueryId] = set()
-    for line in read_queries(path):
-        if line.id in ids:
-            raise DataError(line.where, "an id of its own for each query", f"{json.dumps(line.id)} a second time")
-        ids.add(line.id)
-    return ids
+    with open_lines(path) as file, SpooledTemporaryFile(_IN_MEMORY) as copy:
+        if not file.seekable():
+            copyfileobj(file, copy)
+        yield Queries(file if file.seekable() else cast(BinaryIO, copy), path)
 
 
 def parse_id(value: object, where: Location) -> QueryId:
