@@ -49,8 +49,7 @@ class Recipe:
     Attributes:
         pairs: endless (prompt, response) of a split.
         million_tokens: training budget, counted over prompts and responses, padding left out.
-        refining_million_tokens: of a second run over the finished model, with two thirds of the rate, falling throughout; its
-            weights are averaged with those that it began with.
+        refining_million_tokens: of a second run over the finished model, with two thirds of the rate, falling throughout.
         batch_tokens: tokens a step, about.
         prompt_weight: weight of the loss on prompt characters; responses count 1. The master reads free English, and
             predicting it teaches the spelling and the grammar that robustness to phrasing rests on.
@@ -86,10 +85,9 @@ def _specialist(name: str, million_tokens: float) -> Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    # The bundled weights were refined in four goes, of 14, 14, 18 and 12 million tokens. Words went missing from the second on;
-    # the last one, with twice the phrasings, is averaged with the weights that it began with.
+    # The bundled weights were refined in three goes, of 14, 14 and 18 million tokens; words went missing in the last two.
     "master": Recipe(
-        master_pairs, 57, 58, hidden=128, layers=4, heads=4, intermediate=384, prompt_weight=0.2,
+        master_pairs, 57, 46, hidden=128, layers=4, heads=4, intermediate=384, prompt_weight=0.2,
         functional_tokens=FUNCTIONAL_TOKENS,
     ),
     "arithmetic": _specialist("arithmetic", 8),
@@ -103,7 +101,7 @@ RECIPES: dict[str, Recipe] = {
         house_pairs, 10, hidden=64, layers=6, heads=2, batch_tokens=4096,
         mixture=Mixture(experts=32, top_k=2, width=32, confining_layers=3),
     ),
-    # A specialist's budget. To stand fairly against the graph it needs the budget of all the others together, 159 million.
+    # A specialist's budget. To stand fairly against the graph it needs the budget of all the others together, 101 million.
     "generalist": Recipe(generalist_pairs, 9),
     # One eleventh of the large one's parameters: what it writes reads as well, but the numbers are often wrong.
     "pair_small": Recipe(

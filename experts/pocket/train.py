@@ -109,22 +109,14 @@ def train(
 def train_through(
     model: PreTrainedModel, recipe: Recipe, learn: Learn, finished: Path | None, log_every: int
 ) -> dict[str, float]:
-    """All runs of a recipe, or the one that refines a ``finished`` checkpoint. Returns what it took, first run included.
-
-    What refining makes of the weights is averaged with what they were before.
-    """
+    """All runs of a recipe, or the one that refines a ``finished`` checkpoint. Returns what it took, first run included."""
     before = {"seconds": 0.0, "steps": 0, "million_tokens": 0.0}
     runs = runs_of(recipe)
     if finished:
         before = json.loads((finished / "training.json").read_text(encoding="utf-8"))
         runs = runs[1:]
     started = time.monotonic()
-    taken = list[tuple[int, int]]()
-    for run in runs:
-        began_with = {name: weight.clone() for name, weight in model.state_dict().items()}
-        taken.append(_run_through(run, optimisers(model, recipe), learn, log_every))
-        if finished or len(taken) > 1:
-            _average_with(model, began_with)
+    taken = [_run_through(run, optimisers(model, recipe), learn, log_every) for run in runs]
     return {"seconds": before["seconds"] + time.monotonic() - started,
             "steps": before["steps"] + sum(steps for steps, _ in taken),
             "million_tokens": before["million_tokens"] + sum(seen for _, seen in taken) / 1e6,
@@ -137,16 +129,6 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, facts: Mapp
     model.save_pretrained(out, safe_serialization=True)
     tokenizer.save_pretrained(out)
     (out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
-
-
-@torch.no_grad()
-def _average_with(model: PreTrainedModel, began_with: Mapping[str, Tensor]) -> None:
-    """Gives each weight the mean of what it is and what it was when refining began.
-
-    The two are near each other, and their mean reads new phrasings better than either ("Model soups", Wortsman et al. 2022).
-    """
-    for name, weight in model.state_dict().items():
-        weight.lerp_(began_with[name], 0.5)
 
 
 def _run_through(

@@ -21,13 +21,12 @@ def marked_pairs(rng: Random, split: Split) -> Iterator[Pair]:
         yield Pair(example.question, example.problem.marked)
 
 
-# The bundled weights were refined in three goes, of 14, 17 and 9 million tokens: words went missing in all, and `sqrt`,
-# `remainder`, round numbers and most forms of expressions came with the second. The third had twice the phrasings, and is
-# averaged with the weights that it began with.
+# The bundled weights were refined in two goes, of 14 and of 17 million tokens: words went missing in both, half of the
+# phrasings, `sqrt`, `remainder`, round numbers and most forms of expressions came with the second.
 TOOL_USER = Recipe(
     marked_pairs,
     12,
-    refining_million_tokens=40,
+    refining_million_tokens=31,
     hidden=128,
     layers=4,
     heads=4,

@@ -10,12 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from experts.pocket.architecture import build_model
 from experts.pocket.batches import batches
 from experts.pocket.corpus import Pair
 from experts.pocket.recipes import RECIPES, Recipe
 from experts.pocket.tokenizer import build_tokenizer
-from experts.pocket.train import runs_of, train, train_through
+from experts.pocket.train import runs_of, train
 from tests.experts.pocket.refined import check_refined
 
 
@@ -50,21 +49,6 @@ def test_a_recipe_may_refine_what_it_made(tmp_path) -> None:
     train(TINY, tmp_path / "first", compiled=False)
     train(refined, tmp_path / "second", finished=tmp_path / "first", compiled=False)
     check_refined(tmp_path / "first", tmp_path / "second", 0.01)
-
-
-def test_what_refining_makes_is_averaged_with_what_it_began_with() -> None:
-    recipe = replace(TINY, refining_million_tokens=0.01)
-    model = build_model(recipe, build_tokenizer())
-    weight = model.model.norm.weight
-    moves = iter((1.0, 10.0))
-
-    def learn() -> tuple[int, dict[str, float]]:
-        with torch.no_grad():
-            weight.add_(next(moves))
-        return 1_000_000, {"loss": 0.0}  # as many tokens as end a run
-
-    train_through(model, recipe, learn, None, 100)
-    assert weight.tolist() == pytest.approx([1 + 1 + 10 / 2] * len(weight))
 
 
 def test_only_responses_count_unless_the_recipe_says_so() -> None:
