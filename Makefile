@@ -20,7 +20,7 @@ demo: $(VENV)/.base
 	$(BIN)/tokengraph query "what will the weather be like tomorrow?"
 
 test: $(VENV)/.dev $(VENV)/.vllm
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # With vLLM, because the plugin's types are checked against what it runs in.
 check: $(VENV)/.dev $(VENV)/.vllm

@@ -13,14 +13,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from tests.experts.engines.vllm.servers import Servers
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the tests (pytest-xdist): one has all that need vLLM servers, else a folder stays together."""
-    for item in items:
-        wants_servers = "servers" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("servers" if wants_servers else str(item.path.parent)))
-
-
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """vLLM servers, shared by all tests that need any."""

@@ -19,7 +19,7 @@ UNKNOWN_NODE = "<node_unknown>"
 FUNCTIONAL_TOKENS = {name: f"<node_{i}>" for i, name in enumerate(NAMES)}
 OFF_TOPIC_SHARE = 0.24
 MASTER_WEIGHTS = {
-    "arithmetic": 3.5, "numerals": 1.0, "spelling": 1.5, "logic": 0.6, "bases": 0.8, "calendar": 1.5, "capitals": 1.5,
+    "arithmetic": 2.5, "numerals": 1.0, "spelling": 1.5, "logic": 0.6, "bases": 0.8, "calendar": 1.5, "capitals": 1.5,
 }  # fmt: skip
 """How often the master reads a domain: more of what it misreads."""
 UNSETTLED = 0.5

@@ -66,10 +66,13 @@ def open_queries(path: Path) -> Iterator[Queries]:
     Raises:
         DataError: the file cannot be read, a line is wrong, or two have one id.
     """
-    with open_lines(path) as file, SpooledTemporaryFile(_IN_MEMORY) as copy:
-        if not file.seekable():
+    with open_lines(path) as file:
+        if file.seekable():
+            yield Queries(file, path)
+            return
+        with SpooledTemporaryFile(_IN_MEMORY) as copy:
             copyfileobj(file, copy)
-        yield Queries(file if file.seekable() else cast(BinaryIO, copy), path)
+            yield Queries(cast(BinaryIO, copy), path)
 
 
 def parse_id(value: object, where: Location) -> QueryId:

@@ -29,7 +29,7 @@ class Decoder:
     """
 
     def __init__(
-        self, model: Any, scorer: Scorer | None, sessions: Sessions, added: Callable[[], frozenset[TokenId]] = frozenset
+        self, model: Any, scorer: Scorer | None, sessions: Sessions, added: Callable[[], frozenset[TokenId]]
     ) -> None:
         self._model, self._scorer, self._sessions, self._added = model, scorer, sessions, added
         self._splits = can_split(model)

@@ -93,8 +93,9 @@ class ServerMasks:
         """What ``draw`` yields for the arguments of a request with a mask, once the server has the mask."""
         check_mask_name(name, self._masks)
         mask = None if name is None or name == NO_MASK else self._masks[name]
-        arguments: Arguments = {} if mask is None else {MASK_ARGUMENT: mask.digest}
-        arguments = WITHOUT_MASK if name == NO_MASK else arguments
+        arguments: Arguments = {}
+        if name is not None:
+            arguments = WITHOUT_MASK if mask is None else {MASK_ARGUMENT: mask.digest}
         given = again = False
         while True:
             if mask is not None and (again or mask.digest not in self._put):

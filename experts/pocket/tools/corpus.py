@@ -30,7 +30,7 @@ DOMAINS: dict[str, Domain] = {
 DECLINED = "i can only calculate, convert units and work with dates."
 _UNAIDED = 0.12  # of the real problems
 _KINDS = {"real": 0.68, "invented": 0.19, "borrowed": 0.08, "none": 0.05}
-_DOMAIN_WEIGHTS = (3.5, 0.8, 1.5)
+_DOMAIN_WEIGHTS = (3.5, 1.0, 1.2)
 
 
 @dataclass(frozen=True)

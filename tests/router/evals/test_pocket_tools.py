@@ -15,7 +15,7 @@ from router.evals import everyday_tools, later_tools, pocket_tools
 
 def test_command_writes_all_tables(tmp_path, monkeypatch) -> None:
     out = tmp_path / "page.md"
-    monkeypatch.setattr(pocket_tools, "COUNTS", (1,))
+    monkeypatch.setattr(pocket_tools, "COUNTS", (2,))
     for module in (everyday_tools, later_tools):
         monkeypatch.setattr(module, "FOLDER", _thinned(module.FOLDER, tmp_path))
     monkeypatch.setattr(sys, "argv", ["pocket_tools", "--each", "1", "--out", str(out)])
@@ -68,8 +68,8 @@ async def test_everyday_sets_share_no_question() -> None:
     assert not {q.query.casefold() for q in dev} & {q.query.casefold() for q in test}
 
 
-async def test_with_one_example_rows_that_start_from_descriptions_lead(monkeypatch) -> None:
-    monkeypatch.setattr(pocket_tools, "COUNTS", (1,))
+async def test_with_few_examples_rows_that_start_from_descriptions_lead(monkeypatch) -> None:
+    monkeypatch.setattr(pocket_tools, "COUNTS", (2,))
     engine = await create_engine(LocalWorker(model="pocket:tool_base", max_batch=64))
     table = await pocket_tools.rows_table(engine, 40, 0)  # as many questions as the command has unless told otherwise
     await engine.close()
